@@ -1,0 +1,192 @@
+//! Beats: how nodes and routers know of each other.
+
+use bytes::{Bytes, BytesMut};
+
+use super::codec::{Reader, WireError, Writer};
+use super::text::Text;
+use crate::id::NodeId;
+use crate::limits::PARTITIONS;
+
+/// What a node says of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NodeState {
+    /// Serving.
+    Live,
+    /// Closing its connections, paced; still serving those it has.
+    Draining,
+    /// The last beat of a node that left in order: take it off the roster.
+    Gone,
+}
+
+/// A node's beat.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeBeat {
+    /// Who.
+    pub node: NodeId,
+    /// What it does.
+    pub state: NodeState,
+    /// Its build's version.
+    pub version: Text,
+    /// Bound connections.
+    pub connections: u64,
+    /// Handshakes per second it could take on top of its present load.
+    pub spare_handshakes: u64,
+    /// The last roster batch it published.
+    pub seq: u64,
+    /// Per partition, the wrapping sum of its roster's entries at that batch.
+    pub digests: Box<[u64; PARTITIONS]>,
+}
+
+/// What a router says of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RouterState {
+    /// Its mirror is not whole yet: it owns nothing and acknowledges, but nobody waits for it.
+    Joining,
+    /// Owns its share.
+    Live,
+    /// Hands over its share in order.
+    Leaving,
+}
+
+/// A router that others gave up, and the term from which on its packets count again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fence {
+    /// Who was given up.
+    pub router: NodeId,
+    /// Packets of a lower term are dropped.
+    pub term: u64,
+}
+
+/// A router's beat.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RouterBeat {
+    /// Who.
+    pub router: NodeId,
+    /// What it does.
+    pub state: RouterState,
+    /// Counts from 1: a router hears its own beats and knows by them that it is not cut off.
+    pub number: u64,
+    /// The highest term it knows.
+    pub term: u64,
+    /// Whom it holds for live, itself included where it is.
+    pub live: Vec<NodeId>,
+    /// Whom it gave up, until they are heard again.
+    pub fences: Vec<Fence>,
+}
+
+/// A cold router asks all nodes for their rosters; they answer on its own subject.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Discover {
+    /// Who asks.
+    pub router: NodeId,
+}
+
+impl NodeBeat {
+    /// The beat's bytes.
+    pub fn encode(&self) -> Bytes {
+        let mut buffer = BytesMut::new();
+        let mut w = Writer(&mut buffer);
+        w.u8(super::VERSION);
+        w.node(self.node);
+        w.u8(match self.state {
+            NodeState::Live => 0,
+            NodeState::Draining => 1,
+            NodeState::Gone => 2,
+        });
+        w.text(&self.version);
+        w.u64(self.connections);
+        w.u64(self.spare_handshakes);
+        w.u64(self.seq);
+        for digest in self.digests.iter() {
+            w.fixed_u64(*digest);
+        }
+        buffer.freeze()
+    }
+
+    /// Reads a beat.
+    ///
+    /// # Errors
+    /// The bytes are no beat of this version.
+    pub fn decode(bytes: Bytes) -> Result<Self, WireError> {
+        let mut r = Reader::versioned(bytes)?;
+        let node = r.node()?;
+        let state = match r.u8()? {
+            0 => NodeState::Live,
+            1 => NodeState::Draining,
+            2 => NodeState::Gone,
+            _ => return Err(WireError::Malformed("a node's state")),
+        };
+        let (version, connections, spare_handshakes, seq) = (r.text()?, r.u64()?, r.u64()?, r.u64()?);
+        let mut digests = Box::new([0; PARTITIONS]);
+        for digest in digests.iter_mut() {
+            *digest = r.fixed_u64()?;
+        }
+        r.end()?;
+        Ok(Self { node, state, version, connections, spare_handshakes, seq, digests })
+    }
+}
+
+impl RouterBeat {
+    /// The beat's bytes.
+    pub fn encode(&self) -> Bytes {
+        let mut buffer = BytesMut::new();
+        let mut w = Writer(&mut buffer);
+        w.u8(super::VERSION);
+        w.node(self.router);
+        w.u8(match self.state {
+            RouterState::Joining => 0,
+            RouterState::Live => 1,
+            RouterState::Leaving => 2,
+        });
+        w.u64(self.number);
+        w.u64(self.term);
+        w.list(&self.live, |w, router| w.node(*router));
+        w.list(&self.fences, |w, fence| {
+            w.node(fence.router);
+            w.u64(fence.term);
+        });
+        buffer.freeze()
+    }
+
+    /// Reads a beat.
+    ///
+    /// # Errors
+    /// The bytes are no beat of this version.
+    pub fn decode(bytes: Bytes) -> Result<Self, WireError> {
+        let mut r = Reader::versioned(bytes)?;
+        let router = r.node()?;
+        let state = match r.u8()? {
+            0 => RouterState::Joining,
+            1 => RouterState::Live,
+            2 => RouterState::Leaving,
+            _ => return Err(WireError::Malformed("a router's state")),
+        };
+        let (number, term) = (r.u64()?, r.u64()?);
+        let live = r.list(Reader::node)?;
+        let fences = r.list(|r| Ok(Fence { router: r.node()?, term: r.u64()? }))?;
+        r.end()?;
+        Ok(Self { router, state, number, term, live, fences })
+    }
+}
+
+impl Discover {
+    /// The message's bytes.
+    pub fn encode(self) -> Bytes {
+        let mut buffer = BytesMut::new();
+        let mut w = Writer(&mut buffer);
+        w.u8(super::VERSION);
+        w.node(self.router);
+        buffer.freeze()
+    }
+
+    /// Reads the message.
+    ///
+    /// # Errors
+    /// The bytes are no such message of this version.
+    pub fn decode(bytes: Bytes) -> Result<Self, WireError> {
+        let mut r = Reader::versioned(bytes)?;
+        let discover = Self { router: r.node()? };
+        r.end()?;
+        Ok(discover)
+    }
+}
