@@ -102,6 +102,11 @@ impl Close {
         }
     }
 
+    /// The entry with this code.
+    pub fn from_code(code: u16) -> Option<Self> {
+        Self::ALL.into_iter().find(|close| close.code() == code)
+    }
+
     /// The reason a client is shown.
     pub const fn reason(self) -> &'static str {
         match self {

@@ -210,6 +210,48 @@ impl Subjects {
         }
     }
 
+    /// The subject of a send to the targets that `Hf-To` names.
+    pub fn many(&self) -> String {
+        self.join("send.many")
+    }
+
+    /// The subject of a command to a gateway itself; `node` is checked by whoever reads the command.
+    pub fn ctl_node(&self, node: &str) -> String {
+        self.keyed("ctl.node", node)
+    }
+
+    /// The subject that asks `query`.
+    pub fn ask(&self, query: &Query) -> String {
+        match query {
+            Query::User(key) => self.keyed("query.user", key),
+            Query::Room(key) => self.keyed("query.room", key),
+            Query::Connection(key) => self.keyed("query.connection", key),
+            Query::Nodes => self.query("nodes"),
+            Query::Stats => self.query("stats"),
+        }
+    }
+
+    /// Each fact.
+    pub fn event_all(&self) -> String {
+        self.join("event.>")
+    }
+
+    /// What a fact's subject says: `("user.online", "ana")` of `hf.event.user.online.ana`. `None` for anything else.
+    pub fn parse_event<'a>(&self, subject: &'a str) -> Option<(&'a str, String)> {
+        let (what, token) = self.strip(subject, "event")?.rsplit_once('.')?;
+        Some((what, token::decode(token).ok()?))
+    }
+
+    /// Each message of an endpoint's clients, for the domain service behind it.
+    pub fn up_all(&self, endpoint: &str) -> String {
+        format!("{}.>", self.up(endpoint, []))
+    }
+
+    /// Each request of an endpoint's clients.
+    pub fn req_all(&self, endpoint: &str) -> String {
+        format!("{}.>", self.req(endpoint, []))
+    }
+
     fn keyed(&self, middle: &str, key: &str) -> String {
         let mut subject = format!("{}.{middle}.", self.prefix);
         token::encode_into(key, &mut subject);
@@ -337,6 +379,20 @@ mod tests {
         for subject in ["hf.send.user.a.b", "hf.send.user.a=2f", "hf.send.user.a+b"] {
             assert!(matches!(parse(Kind::Send, subject), Err(SubjectError::Token(_))), "{subject}");
         }
+    }
+
+    #[test]
+    fn what_a_domain_service_asks_and_hears_is_read_back() {
+        let subjects = Subjects::new("hf");
+
+        for query in [Query::User("a.b".into()), Query::Room("chat/5".into()), Query::Nodes, Query::Stats] {
+            assert_eq!(subjects.parse_query(&subjects.ask(&query)), Ok(query));
+        }
+        let fact = subjects.event("user.online", "a.b");
+        assert_eq!(subjects.parse_event(&fact), Some(("user.online", "a.b".to_owned())));
+        assert_eq!(subjects.parse_event("hf.send.all"), None);
+        assert_eq!(subjects.up_all("crowd/location"), "hf.up.crowd=2Flocation.>");
+        assert_eq!(subjects.ctl_node("gbcdfghjkmnp"), "hf.ctl.node.gbcdfghjkmnp");
     }
 
     #[test]
