@@ -1,1 +1,13 @@
-//! Placeholder head.
+//! The WebSocket edge of Holdfast.
+//!
+//! A process is one *hub* thread (bus, admin listener, timers) and one *shard* thread per core. A shard owns its
+//! connections outright: sockets, sessions, rooms and send queues, with no lock between them. Sessions and the
+//! bookkeeping of shard and hub are synchronous state machines; `net` and `app` are the shells that do the I/O.
+//!
+//! Reading order: a socket as the rest sees it, what a connection may do, who connects, many connections on one
+//! thread, and last the process around them.
+
+pub mod clock;
+pub mod socket;
+pub mod auth;
+pub mod session;

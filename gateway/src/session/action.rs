@@ -1,0 +1,84 @@
+//! All that a session can make happen. The shard carries actions out in order.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::event::Ticket;
+use crate::auth::Identity;
+
+/// Where a session leaves what it wants done.
+pub type Actions = Vec<Action>;
+
+/// One thing to do.
+#[derive(Debug)]
+pub enum Action {
+    /// Send these complete frames' worth of payload to the client, as a control message of the dialect (text).
+    Reply(Bytes),
+    /// Verify a token; answered by [`Event::Verified`](super::Event::Verified).
+    Verify {
+        /// Echoed.
+        ticket: Ticket,
+        /// The credential, as it came.
+        token: String,
+        /// The device the client named.
+        device: Option<String>,
+    },
+    /// The connection is somebody's now: tell hub and routers, and answer with [`Event::Bound`](super::Event::Bound).
+    /// Deliveries to the user begin right after the session's actions of that event.
+    Bind(Identity),
+    /// New rights of the same user after a refresh: replaces what the shard shows others of this connection.
+    Rebind(Identity),
+    /// Make the connection a member; answered by [`Event::Joined`](super::Event::Joined). With `leave_first` a
+    /// membership that exists ends first, in the same step.
+    Join {
+        /// Echoed.
+        ticket: Ticket,
+        /// The room.
+        room: Arc<str>,
+        /// Re-join.
+        leave_first: bool,
+        /// Ask `auth.join` first, where the endpoint has that callout.
+        callout: bool,
+    },
+    /// End a membership at once; nothing of the room comes after the actions that follow.
+    Leave {
+        /// The room.
+        room: Arc<str>,
+    },
+    /// Publish a client's message upstream.
+    Publish {
+        /// Answer with [`Event::Published`](super::Event::Published) if the client asked.
+        ticket: Option<Ticket>,
+        /// The segments of `to`, checked, not encoded.
+        to: Vec<String>,
+        /// The payload.
+        payload: Bytes,
+    },
+    /// Ask a domain service; answered by [`Event::Replied`](super::Event::Replied).
+    Request {
+        /// Echoed.
+        ticket: Ticket,
+        /// The segments of `to`.
+        to: Vec<String>,
+        /// The payload.
+        payload: Bytes,
+        /// How long to wait.
+        timeout: Duration,
+    },
+    /// The client acknowledged messages.
+    Acked {
+        /// Their ids.
+        ids: Vec<String>,
+    },
+    /// Start the close handshake.
+    Close {
+        /// The code.
+        code: u16,
+        /// The reason.
+        reason: String,
+        /// The catalogue entry, for the metric and the facts' cause; `None` for a domain service's own code.
+        close: Option<holdfast_protocol::close::Close>,
+    },
+}

@@ -1,0 +1,72 @@
+//! One client's socket as shard and session see it: a bounded queue of complete frames that drains by itself.
+//!
+//! Knows neither TCP nor TLS; `net` implements it for real sockets and the simulation for scripted clients.
+
+use bytes::Bytes;
+use holdfast_protocol::close::Close;
+
+use crate::clock::Now;
+
+/// What a queued frame is for; decides what may be done with it while it waits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Class {
+    /// Answers, `welcome`, `gap`, `goaway`, …: never dropped or replaced. Still counts against the bounds.
+    Control,
+    /// An application message.
+    Message {
+        /// Whose message it is on this connection: a room's number in the shard, or [`OWN_STREAM`]. Named in `gap`.
+        scope: u32,
+        /// Not written after this Unix millisecond. A message whose writing has begun is finished.
+        expires_ms: Option<u64>,
+        /// A newer message of the same scope and key replaces this one while unsent, and goes to the tail.
+        key: Option<u64>,
+    },
+}
+
+/// The scope of messages that are not a room's.
+pub const OWN_STREAM: u32 = u32::MAX;
+
+/// A complete, unmasked WebSocket frame on its way out, shared between all sockets that get it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outgoing {
+    /// Frame head and payload.
+    pub frame: Bytes,
+    /// What may be done with it while it waits.
+    pub class: Class,
+}
+
+/// What became of a frame offered to a socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pushed {
+    /// It is in the queue; [`Socket::flush`] may write it at once. Its number in this socket's queue, counted from 1.
+    Queued(u64),
+    /// Refused by policy (expired, or the queue is full of what may not be dropped, or the socket is closing).
+    Dropped,
+    /// The bound was hit under the policy `close`: close with 4008. The frame is not queued.
+    Overflow,
+}
+
+/// A socket with its queue. All calls return at once.
+pub trait Socket {
+    /// Queues a frame within the endpoint's bounds. Under the policy "drop oldest" this may drop older messages:
+    /// their scopes are then in [`Socket::take_gaps`].
+    fn push(&mut self, now: Now, outgoing: Outgoing) -> Pushed;
+
+    /// Writes what the kernel takes, all ready frames in one call; wakes the driver for the rest. Returns the number
+    /// (see [`Pushed::Queued`]) of the last frame handed to the kernel whole; replaced and expired frames count as passed.
+    fn flush(&mut self, now: Now) -> u64;
+
+    /// Scopes that lost a message to "drop oldest" since the last call, each once.
+    fn take_gaps(&mut self) -> Vec<u32>;
+
+    /// Starts the close handshake: what is queued may still go out, then a close frame, then a bounded wait for the
+    /// client's. Further pushes are dropped. The first call counts.
+    fn close(&mut self, now: Now, code: u16, reason: &str);
+
+    /// Called about once a second: sends pings, and tells if nothing was heard for too long, or the queue's oldest
+    /// message is older than the bound.
+    fn tick(&mut self, now: Now) -> Option<Close>;
+
+    /// Bytes that wait.
+    fn queued_bytes(&self) -> usize;
+}
