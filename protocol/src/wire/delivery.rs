@@ -1,6 +1,6 @@
 //! One message on its way down: whom it is for, its bytes, and what the headers of the send asked for, already parsed.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use super::codec::{Reader, WireError, Writer};
 use super::text::Text;
@@ -105,8 +105,41 @@ pub struct Delivery {
     pub kept: Option<Kept>,
 }
 
-impl Target {
-    pub(super) fn write(&self, w: &mut Writer<'_>) {
+/// A [`Target`] that borrows its key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TargetRef<'a> {
+    /// Each connection of the user.
+    User(&'a str),
+    /// Each member of the room.
+    Room(&'a str),
+    /// One connection.
+    Connection(ConnectionId),
+    /// Each connection.
+    All,
+}
+
+/// A [`Delivery`] without its targets, borrowed: what a router encodes once and appends to each node's packet.
+#[derive(Debug, Clone, Copy)]
+#[expect(missing_docs, reason = "the fields are those of Delivery")]
+pub struct DeliveryRef<'a> {
+    pub id: &'a str,
+    pub event: Option<&'a str>,
+    pub content: Content,
+    pub payload: &'a [u8],
+    pub received_ms: u64,
+    pub expires_ms: Option<u64>,
+    pub key: Option<&'a str>,
+    pub destination: Option<&'a str>,
+    pub only: &'a [Condition],
+    pub except_connections: &'a [ConnectionId],
+    pub except_users: &'a [Text],
+    pub receipt: Option<ReceiptAsk>,
+    pub trace: Option<(&'a str, &'a str)>,
+    pub kept: Option<&'a Kept>,
+}
+
+impl TargetRef<'_> {
+    pub(super) fn write(self, w: &mut Writer<'_>) {
         match self {
             Self::User(key) => {
                 w.u8(0);
@@ -118,10 +151,26 @@ impl Target {
             }
             Self::Connection(id) => {
                 w.u8(2);
-                w.connection(*id);
+                w.connection(id);
             }
             Self::All => w.u8(3),
         }
+    }
+}
+
+impl Target {
+    /// The same, borrowed.
+    pub fn as_ref(&self) -> TargetRef<'_> {
+        match self {
+            Self::User(key) => TargetRef::User(key),
+            Self::Room(key) => TargetRef::Room(key),
+            Self::Connection(id) => TargetRef::Connection(*id),
+            Self::All => TargetRef::All,
+        }
+    }
+
+    pub(super) fn write(&self, w: &mut Writer<'_>) {
+        self.as_ref().write(w);
     }
 
     pub(super) fn read(r: &mut Reader) -> Result<Self, WireError> {
@@ -166,33 +215,64 @@ impl ReceiptAsk {
     }
 }
 
-impl Delivery {
-    pub(super) fn write(&self, w: &mut Writer<'_>) {
-        w.list(&self.targets, |w, target| target.write(w));
-        w.text(&self.id);
-        w.option(self.event.as_ref(), |w, text| w.text(text));
+impl DeliveryRef<'_> {
+    /// Appends the encoded form to `buffer`.
+    pub fn encode_into(&self, buffer: &mut BytesMut) {
+        self.write(&mut Writer(buffer));
+    }
+
+    fn write(&self, w: &mut Writer<'_>) {
+        w.text(self.id);
+        w.option(self.event, Writer::text);
         w.u8(self.content.code());
-        w.bytes(&self.payload);
+        w.bytes(self.payload);
         w.u64(self.received_ms);
         w.option(self.expires_ms, Writer::u64);
-        w.option(self.key.as_ref(), |w, text| w.text(text));
-        w.option(self.destination.as_ref(), |w, text| w.text(text));
-        w.list(&self.only, |w, condition| {
+        w.option(self.key, Writer::text);
+        w.option(self.destination, Writer::text);
+        w.list(self.only, |w, condition| {
             w.text(&condition.name);
             w.text(&condition.value);
         });
-        w.list(&self.except_connections, |w, id| w.connection(*id));
-        w.list(&self.except_users, |w, user| w.text(user));
+        w.list(self.except_connections, |w, id| w.connection(*id));
+        w.list(self.except_users, |w, user| w.text(user));
         w.option(self.receipt, |w, receipt| receipt.write(w));
-        w.option(self.trace.as_ref(), |w, trace| {
-            w.text(&trace.parent);
-            w.text(&trace.state);
+        w.option(self.trace, |w, (parent, state)| {
+            w.text(parent);
+            w.text(state);
         });
-        w.option(self.kept.as_ref(), |w, kept| {
+        w.option(self.kept, |w, kept| {
             w.text(&kept.epoch);
             w.u64(kept.seq);
             w.u64(kept.previous);
         });
+    }
+}
+
+impl Delivery {
+    /// All but the targets, borrowed.
+    pub fn as_ref(&self) -> DeliveryRef<'_> {
+        DeliveryRef {
+            id: &self.id,
+            event: self.event.as_deref(),
+            content: self.content,
+            payload: &self.payload,
+            received_ms: self.received_ms,
+            expires_ms: self.expires_ms,
+            key: self.key.as_deref(),
+            destination: self.destination.as_deref(),
+            only: &self.only,
+            except_connections: &self.except_connections,
+            except_users: &self.except_users,
+            receipt: self.receipt,
+            trace: self.trace.as_ref().map(|trace| (&*trace.parent, &*trace.state)),
+            kept: self.kept.as_ref(),
+        }
+    }
+
+    pub(super) fn write(&self, w: &mut Writer<'_>) {
+        w.list(&self.targets, |w, target| target.write(w));
+        self.as_ref().write(w);
     }
 
     pub(super) fn read(r: &mut Reader) -> Result<Self, WireError> {

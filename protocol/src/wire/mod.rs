@@ -15,7 +15,7 @@ mod text;
 
 pub use beat::{Discover, Fence, NodeBeat, NodeState, RouterBeat, RouterState};
 pub use codec::WireError;
-pub use delivery::{Condition, Content, Delivery, Kept, ReceiptAsk, Target, TraceContext};
+pub use delivery::{Condition, Content, Delivery, DeliveryRef, Kept, ReceiptAsk, Target, TargetRef, TraceContext};
 pub use packet::{Ask, Command, CommandItem, Item, NodeBound, PACKET_HEAD_BYTES_MAX, Packet, PacketBuilder};
 pub use report::{AckPart, Answer, ReceiptPart, Report, RouterBound, Snapshot, SnapshotEntry};
 pub use roster::{Cause, Change, RosterBatch, digest_of_claim, digest_of_room, digest_of_user};

@@ -3,7 +3,7 @@
 use bytes::{Bytes, BytesMut};
 
 use super::codec::{Reader, WireError, Writer};
-use super::delivery::{Delivery, ReceiptAsk, Target};
+use super::delivery::{Delivery, ReceiptAsk, Target, TargetRef};
 use super::text::Text;
 use crate::id::{ConnectionId, NodeId};
 
@@ -134,6 +134,8 @@ pub enum Ask {
         /// Which.
         connection: ConnectionId,
     },
+    /// How many connections are bound: the answer's total, without entries.
+    Count,
 }
 
 impl NodeBound {
@@ -201,11 +203,20 @@ impl PacketBuilder {
         item.write(&mut Writer(&mut self.items));
     }
 
-    /// Appends a delivery without wrapping it first.
-    pub fn push_delivery(&mut self, delivery: &Delivery) {
+    /// Appends a delivery: its targets on this node, and what [`DeliveryRef::encode_into`] wrote once for all nodes.
+    pub fn push_delivery<'a>(
+        &mut self,
+        targets: impl IntoIterator<Item = TargetRef<'a>, IntoIter: ExactSizeIterator>,
+        encoded: &[u8],
+    ) {
+        let targets = targets.into_iter();
         let mut w = Writer(&mut self.items);
         w.u8(0);
-        delivery.write(&mut w);
+        w.u64(targets.len() as u64);
+        for target in targets {
+            target.write(&mut w);
+        }
+        self.items.extend_from_slice(encoded);
     }
 
     /// Bytes of the items so far; a packet adds at most [`PACKET_HEAD_BYTES_MAX`] to it.
@@ -342,6 +353,7 @@ impl Ask {
                 w.u8(2);
                 w.connection(*connection);
             }
+            Self::Count => w.u8(3),
         }
     }
 
@@ -354,6 +366,7 @@ impl Ask {
                 limit: u32::try_from(r.u64()?).map_err(|_| WireError::Malformed("a page size"))?,
             },
             2 => Self::Connection { connection: r.connection()? },
+            3 => Self::Count,
             _ => return Err(WireError::Malformed("a question")),
         })
     }
