@@ -8,9 +8,14 @@
 //! client may say, and last how gateways and routers talk.
 
 pub mod close;
+pub mod command;
+pub mod content;
+pub mod fact;
 pub mod id;
 pub mod limits;
+pub mod query;
 pub mod receipt;
+pub mod send;
 pub mod subject;
 pub mod token;
 pub mod wire;

@@ -13,7 +13,7 @@ pub struct Subjects {
 }
 
 /// Whom a send, a kept publish or a command is for. Keys are decoded.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Target {
     /// Each connection of a user.
     User(String),

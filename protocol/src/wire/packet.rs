@@ -43,6 +43,7 @@ pub struct Packet {
 
 /// One piece of work.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "a delivery is the common case; boxing it would cost each an allocation")]
 pub enum Item {
     /// Deliver a message.
     Deliver(Delivery),
