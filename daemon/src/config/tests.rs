@@ -1,0 +1,1 @@
+//! Facts about settings, rule by rule.

@@ -1,0 +1,146 @@
+//! The log on stderr, and the one printer of error chains.
+//!
+//! Pretty on a terminal, one JSON object per line otherwise. Logs go to stderr because stdout carries the ready line.
+
+use crate::config::{Raw, Value};
+use crate::telemetry::{self, Telemetry, TelemetryError, TraceSettings};
+use std::error::Error;
+use std::fmt::{self, Write};
+use std::io::{self, IsTerminal};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, Registry, fmt as lines};
+
+crate::choices! {
+    /// The form of the log lines.
+    pub enum LogFormat {
+        /// Pretty on a terminal, JSON otherwise.
+        Auto = "auto",
+        /// For people.
+        Pretty = "pretty",
+        /// For machines.
+        Json = "json",
+    }
+}
+
+crate::settings! {
+    /// The log, on stderr.
+    pub struct LogSettings {
+        /// What is logged: `error`, `warn`, `info`, `debug`, `trace`, or per module as `info,holdfast_gateway=debug`.
+        pub level: LogLevel = "info",
+        /// The form of the lines; `auto` is pretty on a terminal and JSON otherwise.
+        pub format: LogFormat = "auto",
+    }
+}
+
+/// A level, or levels per module, already checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogLevel(String);
+
+impl Value for LogLevel {
+    const KIND: &'static str = "level, or `module=level` list";
+
+    fn parse(raw: &Raw) -> Result<Self, String> {
+        let text = match raw {
+            Raw::List(items) => items.join(","),
+            raw => raw.text()?.to_owned(),
+        };
+        // A bare misspelt level would be taken for the name of a module, and log nothing of ours.
+        let words = text.split(',').map(str::trim);
+        let bad = words.filter(|word| !word.contains('=')).find(|word| word.parse::<tracing::Level>().is_err());
+        match (bad, EnvFilter::try_new(&text)) {
+            (None, Ok(_)) => Ok(Self(text)),
+            (Some(word), _) => Err(format!("{word:?} is none of: error, warn, info, debug, trace")),
+            (None, Err(_)) => Err(format!("{text:?} is no list of levels")),
+        }
+    }
+}
+
+impl LogLevel {
+    /// Libraries stay at warnings unless they are named: the bus client logs each of its events.
+    fn filter(&self) -> EnvFilter {
+        EnvFilter::new(format!("async_nats=warn,opentelemetry=warn,hyper=warn,reqwest=warn,{}", self.0))
+    }
+}
+
+/// Sets up the log of the process, with spans going to a collector where one is configured.
+///
+/// Must be called once, before the first runtime is built (the exporter has a thread of its own); what it returns
+/// must be kept until the end of `main`, where dropping it sends the last spans (for at most some seconds).
+///
+/// # Errors
+/// Where the collector's address is unusable.
+pub fn init(service: &str, node: &str, log: &LogSettings, trace: &TraceSettings) -> Result<Telemetry, TelemetryError> {
+    let json = match log.format {
+        LogFormat::Json => true,
+        LogFormat::Pretty => false,
+        LogFormat::Auto => !io::stderr().is_terminal(),
+    };
+    let lines: Box<dyn Layer<Registry> + Send + Sync> = if json {
+        Box::new(lines::layer().json().flatten_event(true).with_span_list(false).with_writer(io::stderr))
+    } else {
+        let terminal = io::stderr().is_terminal();
+        Box::new(lines::layer().compact().with_target(false).with_ansi(terminal).with_writer(io::stderr))
+    };
+    let (spans, telemetry) = telemetry::layer(service, node, trace)?;
+    let registry = tracing_subscriber::registry().with(lines.with_filter(log.level.filter())).with(spans);
+    if registry.try_init().is_err() {
+        tracing::warn!("The log was already set up");
+    }
+    Ok(telemetry)
+}
+
+/// An error with its causes, `a: b: c`; a cause whose text its parent already ends with is left out, because some
+/// libraries print their source themselves.
+pub fn chain<'a>(error: &'a (dyn Error + 'static)) -> Chain<'a> {
+    Chain(error)
+}
+
+/// See [`chain`].
+#[derive(Debug, Clone, Copy)]
+pub struct Chain<'a>(&'a (dyn Error + 'static));
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = String::new();
+        let mut next = Some(self.0);
+        while let Some(error) = next {
+            let text = error.to_string();
+            if shown.is_empty() {
+                shown = text;
+            } else if !shown.ends_with(&text) {
+                write!(shown, ": {text}")?;
+            }
+            next = error.source();
+        }
+        f.write_str(&shown)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    enum Sample {
+        #[error("cannot read the key")]
+        Plain(#[source] io::Error),
+        #[error("cannot read the key: {0}")]
+        Stutters(#[source] io::Error),
+    }
+
+    #[test]
+    fn a_chain_names_each_level_once() {
+        let plain = Sample::Plain(io::Error::other("disk on fire"));
+        let stutters = Sample::Stutters(io::Error::other("disk on fire"));
+
+        assert_eq!(chain(&plain).to_string(), "cannot read the key: disk on fire");
+        assert_eq!(chain(&stutters).to_string(), "cannot read the key: disk on fire");
+    }
+
+    #[test]
+    fn a_misspelt_level_is_refused_and_modules_are_not() {
+        assert!(LogLevel::parse(&Raw::Text("infoo".into())).is_err());
+        assert!(LogLevel::parse(&Raw::Text("info,holdfast_gateway=debug".into())).is_ok());
+    }
+}
