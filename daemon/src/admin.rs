@@ -91,8 +91,7 @@ impl Readiness {
         });
         for line in reasons.into_iter().chain(notes) {
             text.push_str(&line);
-            text.push('
-');
+            text.push('\n');
         }
         plain(if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, text)
     }

@@ -155,6 +155,5 @@ fn capital(text: &str) -> String {
 
 fn line(text: &mut String, line: &str) {
     text.push_str(line);
-    text.push('
-');
+    text.push('\n');
 }
