@@ -1,0 +1,342 @@
+//! What waits to be written to one socket: complete frames, bounded in bytes and age.
+//!
+//! Pure: knows no socket and no clock. It never grows past its bounds; what gives way then is the endpoint's policy.
+//! An empty outbox holds no heap memory, so that an idle connection costs two words here.
+
+use std::collections::VecDeque;
+use std::io::IoSlice;
+
+use bytes::Bytes;
+use rustc_hash::FxHashMap;
+
+use crate::clock::Now;
+use crate::socket::{Class, Outgoing, Pushed};
+
+/// What a queued frame costs besides its bytes: its place in the queue. Counted, so that a queue of tiny frames is
+/// bounded by what it really holds.
+pub const ENTRY_BYTES: usize = size_of::<Entry>();
+
+/// How much may wait, and what happens when more comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// Most bytes that wait, places included. One frame may wait alone whatever its size.
+    pub bytes_max: usize,
+    /// How long the oldest may wait, milliseconds.
+    pub age_max_ms: u64,
+    /// What gives way.
+    pub when_full: WhenFull,
+}
+
+/// What gives way when the client reads too slowly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WhenFull {
+    /// The connection.
+    Close,
+    /// The oldest messages; the client is told of the gap.
+    DropOldest,
+}
+
+/// Messages that were queued, or offered, and will never be written; for metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Lost {
+    /// Their time was over.
+    pub expired: u64,
+    /// A newer one of the same key took their place.
+    pub replaced: u64,
+    /// They gave way under [`WhenFull::DropOldest`].
+    pub dropped: u64,
+}
+
+/// The queue.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    /// The number of the last frame queued.
+    last: u64,
+    waiting: Option<Box<Waiting>>,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    /// In ascending numbers. The first is always a live one.
+    entries: VecDeque<Entry>,
+    /// Entries whose frame was taken back; they stay in place until many have gathered.
+    dead: usize,
+    /// Frame bytes of live entries, the written part of the first included.
+    bytes: usize,
+    /// How much of the first frame has been written.
+    head_written: usize,
+    /// The number of the unsent message of a scope and key.
+    keyed: FxHashMap<(u32, u64), u64>,
+    gaps: Vec<u32>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    number: u64,
+    /// Empty once taken back; a frame never is.
+    frame: Bytes,
+    queued_ms: u64,
+    class: Class,
+}
+
+impl Entry {
+    fn is_dead(&self) -> bool {
+        self.frame.is_empty()
+    }
+
+    fn is_expired(&self, unix_ms: u64) -> bool {
+        is_expired(&self.class, unix_ms)
+    }
+}
+
+fn is_expired(class: &Class, unix_ms: u64) -> bool {
+    matches!(class, Class::Message { expires_ms: Some(expires_ms), .. } if *expires_ms < unix_ms)
+}
+
+impl Outbox {
+    /// Queues a frame, or says why not. Under "drop oldest" older messages may give way; see [`Self::take_gaps`].
+    pub fn push(&mut self, now: Now, outgoing: Outgoing, bounds: &Bounds, lost: &mut Lost) -> Pushed {
+        if is_expired(&outgoing.class, now.unix_ms) {
+            lost.expired += 1;
+            return Pushed::Dropped;
+        }
+        if let Some(waiting) = &mut self.waiting {
+            if let Class::Message { scope, key: Some(key), .. } = outgoing.class {
+                waiting.replace(scope, key, lost);
+            }
+            if !waiting.make_room(outgoing.frame.len(), bounds, lost) {
+                return match (&outgoing.class, bounds.when_full) {
+                    (Class::Message { .. }, WhenFull::DropOldest) => {
+                        lost.dropped += 1;
+                        Pushed::Dropped
+                    }
+                    (Class::Control, WhenFull::DropOldest) | (_, WhenFull::Close) => Pushed::Overflow,
+                };
+            }
+        }
+        Pushed::Queued(self.append(now, outgoing))
+    }
+
+    /// Queues a frame behind everything, whatever the bounds: for the last one, the close frame.
+    pub fn push_last(&mut self, now: Now, frame: Bytes) -> u64 {
+        self.append(now, Outgoing { frame, class: Class::Control })
+    }
+
+    fn append(&mut self, now: Now, outgoing: Outgoing) -> u64 {
+        self.last += 1;
+        let waiting = self.waiting.get_or_insert_default();
+        waiting.bytes += outgoing.frame.len();
+        if let Class::Message { scope, key: Some(key), .. } = outgoing.class {
+            waiting.keyed.insert((scope, key), self.last);
+        }
+        let Outgoing { frame, class } = outgoing;
+        waiting.entries.push_back(Entry { number: self.last, frame, queued_ms: now.ms, class });
+        self.last
+    }
+
+    /// Whether a frame of this size fits without anything giving way.
+    pub fn fits(&self, frame_bytes: usize, bounds: &Bounds) -> bool {
+        self.waiting.as_ref().is_none_or(|waiting| waiting.fits(frame_bytes, bounds))
+    }
+
+    /// Points `slices` at what is to be written next, in order; returns how many were filled. Messages whose time is
+    /// over are taken back on the way, except one that has been written in part.
+    pub fn fill<'a>(&'a mut self, now: Now, slices: &mut [IoSlice<'a>], lost: &mut Lost) -> usize {
+        if let Some(waiting) = &mut self.waiting {
+            waiting.expire(now.unix_ms, slices.len(), lost);
+        }
+        self.release();
+        let Some(waiting) = &self.waiting else { return 0 };
+        let mut written = waiting.head_written;
+        let mut filled = 0;
+        let live = waiting.entries.iter().filter(|entry| !entry.is_dead());
+        for (slice, entry) in slices.iter_mut().zip(live) {
+            *slice = IoSlice::new(entry.frame.get(written..).unwrap_or_default());
+            written = 0;
+            filled += 1;
+        }
+        filled
+    }
+
+    /// Takes note that so many bytes of what [`Self::fill`] pointed at have been written.
+    pub fn advance(&mut self, bytes: usize) {
+        if let Some(waiting) = &mut self.waiting {
+            waiting.advance(bytes);
+        }
+        self.release();
+    }
+
+    /// The number up to which all frames are written, taken back or expired.
+    pub fn passed(&self) -> u64 {
+        let first = self.waiting.as_ref().and_then(|waiting| waiting.entries.front());
+        first.map_or(self.last, |entry| entry.number - 1)
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.waiting.as_ref().is_none_or(|waiting| waiting.entries.is_empty())
+    }
+
+    /// Frame bytes that wait.
+    pub fn bytes(&self) -> usize {
+        self.waiting.as_ref().map_or(0, |waiting| waiting.bytes - waiting.head_written)
+    }
+
+    /// Scopes that lost messages to "drop oldest" since the last call, each once.
+    pub fn take_gaps(&mut self) -> Vec<u32> {
+        let gaps = self.waiting.as_mut().map(|waiting| std::mem::take(&mut waiting.gaps)).unwrap_or_default();
+        self.release();
+        gaps
+    }
+
+    /// Looks at the age of what waits. `true`: the client is too slow for its policy. Under "drop oldest" messages
+    /// over the age give way first, and only what may not be dropped makes it `true`.
+    pub fn is_too_old(&mut self, now: Now, bounds: &Bounds, lost: &mut Lost) -> bool {
+        let Some(waiting) = &mut self.waiting else { return false };
+        let too_old = |entry: &Entry| now.ms.saturating_sub(entry.queued_ms) > bounds.age_max_ms;
+        if bounds.when_full == WhenFull::Close {
+            return waiting.entries.front().is_some_and(too_old);
+        }
+        let aged = waiting.entries.partition_point(too_old);
+        let mut control = false;
+        for index in 0..aged {
+            control |= !waiting.drop_message(index, lost);
+        }
+        waiting.tidy();
+        self.release();
+        control
+    }
+
+    /// Takes back all that is not begun: nobody will read it.
+    pub fn clear(&mut self) {
+        let Some(waiting) = &mut self.waiting else { return };
+        waiting.entries.truncate(usize::from(waiting.head_written > 0));
+        waiting.dead = 0;
+        waiting.bytes = waiting.entries.iter().map(|entry| entry.frame.len()).sum();
+        waiting.keyed.clear();
+        self.release();
+    }
+
+    fn release(&mut self) {
+        if self.waiting.as_ref().is_some_and(|waiting| waiting.entries.is_empty() && waiting.gaps.is_empty()) {
+            self.waiting = None;
+        }
+    }
+}
+
+impl Waiting {
+    fn fits(&self, frame_bytes: usize, bounds: &Bounds) -> bool {
+        let live = self.entries.len() - self.dead;
+        live == 0 || self.bytes + frame_bytes + (live + 1) * ENTRY_BYTES <= bounds.bytes_max
+    }
+
+    /// Whether the frame fits, after older messages gave way if the policy lets them.
+    fn make_room(&mut self, frame_bytes: usize, bounds: &Bounds, lost: &mut Lost) -> bool {
+        let mut index = 0;
+        while !self.fits(frame_bytes, bounds) {
+            if bounds.when_full == WhenFull::Close || index == self.entries.len() {
+                self.tidy();
+                return false;
+            }
+            self.drop_message(index, lost);
+            index += 1;
+        }
+        self.tidy();
+        true
+    }
+
+    /// Takes a message back and notes the gap. Says whether the entry is one that may be dropped or is dead already.
+    fn drop_message(&mut self, index: usize, lost: &mut Lost) -> bool {
+        let Some(entry) = self.entries.get(index) else { return true };
+        let Class::Message { scope, .. } = entry.class else { return false };
+        if !entry.is_dead() && self.take_back(index) {
+            lost.dropped += 1;
+            if !self.gaps.contains(&scope) {
+                self.gaps.push(scope);
+            }
+        }
+        true
+    }
+
+    /// A newer message of this scope and key comes: the unsent older one goes.
+    fn replace(&mut self, scope: u32, key: u64, lost: &mut Lost) {
+        let Some(&number) = self.keyed.get(&(scope, key)) else { return };
+        let index = self.entries.partition_point(|entry| entry.number < number);
+        if self.take_back(index) {
+            lost.replaced += 1;
+        }
+        self.tidy();
+    }
+
+    /// Takes back the messages among the first `live` that are over their time.
+    fn expire(&mut self, unix_ms: u64, live: usize, lost: &mut Lost) {
+        let (mut index, mut seen) = (0, 0);
+        while seen < live {
+            let Some(entry) = self.entries.get(index) else { break };
+            if entry.is_expired(unix_ms) && !entry.is_dead() && self.take_back(index) {
+                lost.expired += 1;
+            } else if self.entries.get(index).is_some_and(|entry| !entry.is_dead()) {
+                seen += 1;
+            }
+            index += 1;
+        }
+        self.tidy();
+    }
+
+    /// Marks an entry dead. Not one that has been written in part: the client waits for its rest.
+    fn take_back(&mut self, index: usize) -> bool {
+        if index == 0 && self.head_written > 0 {
+            return false;
+        }
+        let Some(entry) = self.entries.get_mut(index) else { return false };
+        self.bytes -= entry.frame.len();
+        entry.frame = Bytes::new();
+        self.dead += 1;
+        let (number, class) = (entry.number, entry.class.clone());
+        self.forget_key(number, &class);
+        true
+    }
+
+    fn forget_key(&mut self, number: u64, class: &Class) {
+        if let Class::Message { scope, key: Some(key), .. } = *class
+            && self.keyed.get(&(scope, key)) == Some(&number)
+        {
+            self.keyed.remove(&(scope, key));
+        }
+    }
+
+    fn advance(&mut self, mut bytes: usize) {
+        while let Some(first) = self.entries.front() {
+            let rest = first.frame.len() - self.head_written;
+            if bytes < rest {
+                self.head_written += bytes;
+                break;
+            }
+            bytes -= rest;
+            self.head_written = 0;
+            self.bytes -= first.frame.len();
+            if let Some(Entry { number, class, .. }) = self.entries.pop_front() {
+                self.forget_key(number, &class);
+            }
+            self.tidy();
+            if bytes == 0 {
+                break;
+            }
+        }
+    }
+
+    /// Removes the dead from the front, and everywhere once they are the most: each is moved over at most twice.
+    fn tidy(&mut self) {
+        while self.entries.front().is_some_and(Entry::is_dead) {
+            self.entries.pop_front();
+            self.dead -= 1;
+        }
+        if self.dead > self.entries.len() / 2 + 16 {
+            self.entries.retain(|entry| !entry.is_dead());
+            self.dead = 0;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
