@@ -1,0 +1,483 @@
+//! A whole Holdfast: one nats-server, routers, gateways. The one type a test author must learn.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::ops::Deref;
+use std::process::{Command, ExitStatus};
+use std::thread;
+
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
+
+use crate::certificate::Certificate;
+use crate::client::Connect;
+use crate::credentials::SECRET;
+use crate::metrics::Metrics;
+use crate::nats::NatsServer;
+use crate::process::{Process, StartFailed};
+use crate::proxy::Proxy;
+use crate::service::Service;
+use crate::wait::eventually;
+use crate::{binaries, http, reaper};
+
+/// Clusters of tests of their own that run at once; the shared one is not among them.
+static CLUSTERS: Semaphore = Semaphore::const_new(3);
+
+/// What a cluster is to be like.
+#[derive(Debug, Clone)]
+pub struct Builder {
+    routers: usize,
+    gateways: usize,
+    settings: Settings,
+    gateway_settings: Settings,
+    proxied: bool,
+    tls: bool,
+    nats_config: String,
+}
+
+/// Environment of a process; `None` takes a default of the harness away.
+type Settings = BTreeMap<String, Option<String>>;
+
+/// Running processes. Dropping it ends them; if the test has failed, it prints what each one said last.
+#[derive(Debug)]
+pub struct Cluster {
+    builder: Builder,
+    nats: NatsServer,
+    routers: Vec<Router>,
+    gateways: Vec<Gateway>,
+    certificate: Option<Certificate>,
+    folder: TempDir,
+    _permit: Option<SemaphorePermit<'static>>,
+}
+
+/// A program of ours that has said it is ready.
+#[derive(Debug)]
+pub struct Daemon {
+    process: Process,
+    ready: Value,
+    proxy: Option<Proxy>,
+}
+
+/// A router process.
+#[derive(Debug)]
+pub struct Router(Daemon);
+
+/// A gateway process.
+#[derive(Debug)]
+pub struct Gateway(Daemon);
+
+impl Builder {
+    /// How many routers; 1 unless said.
+    #[must_use]
+    pub const fn routers(mut self, count: usize) -> Self {
+        self.routers = count;
+        self
+    }
+
+    /// How many gateways; 1 unless said.
+    #[must_use]
+    pub const fn gateways(mut self, count: usize) -> Self {
+        self.gateways = count;
+        self
+    }
+
+    /// A setting of every process, as an environment variable.
+    #[must_use]
+    pub fn setting(mut self, name: &str, value: &str) -> Self {
+        self.settings.insert(name.to_owned(), Some(value.to_owned()));
+        self
+    }
+
+    /// A setting of the gateways.
+    #[must_use]
+    pub fn gateway_setting(mut self, name: &str, value: &str) -> Self {
+        self.gateway_settings.insert(name.to_owned(), Some(value.to_owned()));
+        self
+    }
+
+    /// Gateways without the secret that the tests' tokens are signed with.
+    #[must_use]
+    pub fn without_secret(mut self) -> Self {
+        self.gateway_settings.insert("HOLDFAST_AUTH__JWT__SECRET".to_owned(), None);
+        self
+    }
+
+    /// Gateways in profile `dev`, without a key.
+    #[must_use]
+    pub fn dev(self) -> Self {
+        self.without_secret().gateway_setting("HOLDFAST_PROFILE", "dev")
+    }
+
+    /// Gateways that speak TLS, with a certificate made for them.
+    #[must_use]
+    pub const fn tls(mut self) -> Self {
+        self.tls = true;
+        self
+    }
+
+    /// A proxy before the bus for each process: [`Daemon::proxy`].
+    #[must_use]
+    pub const fn proxied(mut self) -> Self {
+        self.proxied = true;
+        self
+    }
+
+    /// Text of nats-server's own configuration file.
+    #[must_use]
+    pub fn nats_config(mut self, config: &str) -> Self {
+        config.clone_into(&mut self.nats_config);
+        self
+    }
+
+    /// Starts the processes and waits until they know of each other.
+    ///
+    /// # Panics
+    /// If that does not come to be.
+    pub async fn start(self) -> Cluster {
+        let permit = CLUSTERS.acquire().await.expect("the semaphore is never closed");
+        self.start_with(Some(permit)).await
+    }
+
+    async fn start_with(self, permit: Option<SemaphorePermit<'static>>) -> Cluster {
+        let folder = TempDir::with_prefix("holdfast-test-").expect("make a temporary folder");
+        reaper::folder(folder.path());
+        let nats = NatsServer::start(&self.nats_config).await;
+        let certificate = self.tls.then(|| Certificate::make(folder.path()));
+        let (routers, gateways) = (self.routers, self.gateways);
+        let (lists, builder) = ((Vec::new(), Vec::new()), self);
+        let mut cluster =
+            Cluster { builder, nats, routers: lists.0, gateways: lists.1, certificate, folder, _permit: permit };
+        cluster.spawn_all(routers, gateways).await;
+        if routers > 0 {
+            cluster.whole().await;
+        }
+        cluster
+    }
+}
+
+/// The cluster that tests without a fault or a setting of their own share: two routers, two gateways. It ends with the
+/// test process. Keys come from [`crate::unique`].
+///
+/// # Panics
+/// If it cannot be started.
+pub async fn shared() -> Shared {
+    static SHARED: OnceCell<Cluster> = OnceCell::const_new();
+    let start = || Cluster::builder().routers(2).gateways(2).start_with(None);
+    Shared(SHARED.get_or_init(start).await)
+}
+
+/// The shared cluster in profile `dev`: one router, two gateways.
+///
+/// # Panics
+/// If it cannot be started.
+pub async fn shared_dev() -> Shared {
+    static SHARED: OnceCell<Cluster> = OnceCell::const_new();
+    let start = || {
+        let secret = ("HOLDFAST_AUTH__JWT__SECRET", SECRET);
+        Cluster::builder().gateways(2).dev().gateway_setting(secret.0, secret.1).start_with(None)
+    };
+    Shared(SHARED.get_or_init(start).await)
+}
+
+/// A shared cluster in the hands of one test: prints what the processes said if that test fails.
+#[derive(Debug)]
+pub struct Shared(&'static Cluster);
+
+impl Deref for Shared {
+    type Target = Cluster;
+
+    fn deref(&self) -> &Cluster {
+        self.0
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.0.post_mortem();
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.post_mortem();
+    }
+}
+
+impl Cluster {
+    /// One router, one gateway, unless said otherwise.
+    pub const fn builder() -> Builder {
+        Builder {
+            routers: 1,
+            gateways: 1,
+            settings: Settings::new(),
+            gateway_settings: Settings::new(),
+            proxied: false,
+            tls: false,
+            nats_config: String::new(),
+        }
+    }
+
+    /// A gateway by its number.
+    pub fn gateway(&self, number: usize) -> &Gateway {
+        &self.gateways[number]
+    }
+
+    /// A gateway for the `number`th client, in turn.
+    pub fn gateway_in_turn(&self, number: usize) -> &Gateway {
+        &self.gateways[number % self.gateways.len()]
+    }
+
+    /// All gateways.
+    pub fn gateways(&self) -> &[Gateway] {
+        &self.gateways
+    }
+
+    /// A router by its number.
+    pub fn router(&self, number: usize) -> &Router {
+        &self.routers[number]
+    }
+
+    /// All routers.
+    pub fn routers(&self) -> &[Router] {
+        &self.routers
+    }
+
+    /// The nats-server.
+    pub const fn nats(&self) -> &NatsServer {
+        &self.nats
+    }
+
+    /// The nats-server, to be restarted.
+    pub const fn nats_mut(&mut self) -> &mut NatsServer {
+        &mut self.nats
+    }
+
+    /// The certificate of a cluster with TLS.
+    ///
+    /// # Panics
+    /// If it has none.
+    pub fn certificate(&self) -> &Certificate {
+        self.certificate.as_ref().expect("a cluster built with `tls`")
+    }
+
+    /// A folder for the test's own files.
+    pub fn folder(&self) -> &std::path::Path {
+        self.folder.path()
+    }
+
+    /// A domain service with a bus connection of its own.
+    pub async fn service(&self) -> Service {
+        Service::new(self.nats.connect().await)
+    }
+
+    /// Starts one more router, and waits for its ready line only.
+    pub async fn add_router(&mut self) {
+        self.spawn_all(1, 0).await;
+    }
+
+    /// Starts one more gateway, and waits for its ready line only.
+    pub async fn add_gateway(&mut self) {
+        self.spawn_all(0, 1).await;
+    }
+
+    /// Ends a gateway in the hard way and forgets it.
+    pub fn remove_gateway(&mut self, number: usize) {
+        self.gateways.remove(number);
+    }
+
+    /// Ends a router in the hard way and forgets it.
+    pub fn remove_router(&mut self, number: usize) {
+        self.routers.remove(number);
+    }
+
+    /// Starts a gateway that is expected to refuse: with these settings on top. Returns its exit and what it said.
+    ///
+    /// # Panics
+    /// If it becomes ready.
+    pub async fn gateway_refuses(&self, settings: &[(&str, Option<&str>)], arguments: &[&str]) -> (ExitStatus, String) {
+        let mut command = self.command("holdfast-gateway", self.nats.address());
+        command.args(arguments);
+        for (name, value) in settings {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        let process = Process::spawn("gateway that refuses", command);
+        match process.ready().await {
+            Ok(ready) => panic!("it started: {ready}"),
+            Err(StartFailed { status, output }) => (status, output),
+        }
+    }
+
+    /// The command that starts one of our programs as this cluster would, the gateway's settings included.
+    pub fn command(&self, program: &str, bus: SocketAddr) -> Command {
+        let mut settings = Settings::new();
+        let mut set = |name: &str, value: String| settings.insert(name.to_owned(), Some(value));
+        set("HOLDFAST_BUS__SERVERS", format!("nats://{bus}"));
+        set("HOLDFAST_ADMIN__ADDRESS", "127.0.0.1:0".to_owned());
+        if program == "holdfast-gateway" {
+            set("HOLDFAST_LISTEN__ADDRESS", "127.0.0.1:0".to_owned());
+            set("HOLDFAST_AUTH__JWT__SECRET", SECRET.to_owned());
+            if let Some(made) = &self.certificate {
+                set("HOLDFAST_TLS__CERTIFICATE", made.certificate.display().to_string());
+                set("HOLDFAST_TLS__KEY", made.key.display().to_string());
+            }
+        }
+        settings.extend(self.builder.settings.clone());
+        if program == "holdfast-gateway" {
+            settings.extend(self.builder.gateway_settings.clone());
+        }
+        let mut command = Command::new(binaries::holdfast(program));
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("HOLDFAST_")) {
+            command.env_remove(name);
+        }
+        command.envs(settings.into_iter().filter_map(|(name, value)| Some((name, value?))));
+        command.current_dir(self.folder.path());
+        command
+    }
+
+    /// Waits until every process is ready for traffic and each router has all nodes and routers in its books.
+    pub async fn whole(&self) {
+        let service = self.service().await;
+        eventually("the cluster is whole", async || {
+            for daemon in self.daemons().filter(|daemon| daemon.is_running()) {
+                let answer = http::get(daemon.admin(), "/readyz").await;
+                if answer.status != 200 {
+                    return Err(format!("{}: {}", daemon.name(), answer.body));
+                }
+            }
+            let running = |daemon: &&Daemon| daemon.is_running();
+            let gateways: Vec<_> = self.gateways.iter().map(Deref::deref).filter(running).collect();
+            let routers = self.routers.iter().map(Deref::deref).filter(running).count();
+            let stats = service.try_query("stats", "").await?;
+            if stats["routers"] != routers {
+                return Err(format!("stats: {stats}"));
+            }
+            let nodes = service.try_query("nodes", "").await?;
+            let live = |gateway: &&Daemon| {
+                let list = nodes["nodes"].as_array().map_or(&[][..], Vec::as_slice);
+                list.iter().any(|node| node["node"] == gateway.node() && node["state"] == "live")
+            };
+            if gateways.iter().all(live) { Ok(()) } else { Err(format!("nodes: {nodes}")) }
+        })
+        .await;
+    }
+
+    async fn spawn_all(&mut self, routers: usize, gateways: usize) {
+        let programs = std::iter::repeat_n("holdfast-router", routers)
+            .chain(std::iter::repeat_n("holdfast-gateway", gateways))
+            .collect::<Vec<_>>();
+        let mut started = Vec::new();
+        for program in programs {
+            let proxy = if self.builder.proxied { Some(Proxy::start(self.nats.address()).await) } else { None };
+            let bus = proxy.as_ref().map_or(self.nats.address(), Proxy::address);
+            let number = self.routers.len() + self.gateways.len() + started.len();
+            let process = Process::spawn(&format!("{program} #{number}"), self.command(program, bus));
+            started.push((program, process, proxy));
+        }
+        for (program, process, proxy) in started {
+            let ready = match process.ready().await {
+                Ok(ready) => ready,
+                Err(failed) => panic!("{} ended with {}:\n{}", process.name(), failed.status, failed.output),
+            };
+            let daemon = Daemon { process, ready, proxy };
+            match program {
+                "holdfast-router" => self.routers.push(Router(daemon)),
+                _ => self.gateways.push(Gateway(daemon)),
+            }
+        }
+    }
+
+    fn daemons(&self) -> impl Iterator<Item = &Daemon> {
+        self.routers.iter().map(Deref::deref).chain(self.gateways.iter().map(Deref::deref))
+    }
+
+    #[expect(clippy::print_stderr, reason = "what a failed test shows")]
+    fn post_mortem(&self) {
+        if !thread::panicking() {
+            return;
+        }
+        eprintln!("{}", self.nats.process().post_mortem());
+        for daemon in self.daemons() {
+            eprintln!("{}", daemon.process.post_mortem());
+        }
+    }
+}
+
+impl Daemon {
+    /// The node id in its ready line.
+    pub fn node(&self) -> &str {
+        self.ready["node"].as_str().unwrap_or_else(|| panic!("node in {}", self.ready))
+    }
+
+    /// Its whole ready line.
+    pub const fn ready(&self) -> &Value {
+        &self.ready
+    }
+
+    /// Its admin listener.
+    pub fn admin(&self) -> SocketAddr {
+        self.address("admin")
+    }
+
+    /// What its `/metrics` says now.
+    pub async fn metrics(&self) -> Metrics {
+        Metrics::scrape(self.admin()).await
+    }
+
+    /// The link to its bus, in a cluster built with `proxied`.
+    ///
+    /// # Panics
+    /// In any other.
+    pub fn proxy(&self) -> &Proxy {
+        self.proxy.as_ref().expect("a cluster built with `proxied`")
+    }
+
+    fn address(&self, field: &str) -> SocketAddr {
+        let text = self.ready[field].as_str().unwrap_or_else(|| panic!("{field} in {}", self.ready));
+        text.parse().unwrap_or_else(|error| panic!("{field} {text}: {error}"))
+    }
+}
+
+impl Deref for Daemon {
+    type Target = Process;
+
+    fn deref(&self) -> &Process {
+        &self.process
+    }
+}
+
+impl Deref for Router {
+    type Target = Daemon;
+
+    fn deref(&self) -> &Daemon {
+        &self.0
+    }
+}
+
+impl Deref for Gateway {
+    type Target = Daemon;
+
+    fn deref(&self) -> &Daemon {
+        &self.0
+    }
+}
+
+impl Gateway {
+    /// Its public listener.
+    pub fn listen(&self) -> SocketAddr {
+        self.address("listen")
+    }
+
+    /// A connection to it, to be given a credential.
+    pub fn client(&self) -> Connect {
+        Connect::to(self.listen())
+    }
+
+    /// A welcomed `json` client of `user`, who may join every room.
+    pub async fn connect(&self, user: &str) -> crate::Client {
+        self.client().user(user).open().await
+    }
+}

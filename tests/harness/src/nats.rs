@@ -1,0 +1,110 @@
+//! A real nats-server: stop it, start it again on the same port and store, or let it say goodbye (lame duck).
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::process::Process;
+use crate::wait::eventually;
+use crate::{binaries, reaper};
+
+/// One nats-server with JetStream. Dropping it kills it and removes its store.
+#[derive(Debug)]
+pub struct NatsServer {
+    folder: TempDir,
+    address: SocketAddr,
+    config: String,
+    process: Process,
+}
+
+impl NatsServer {
+    /// Starts one on a port of its choice. `config` is text of its own configuration file, or empty.
+    ///
+    /// # Panics
+    /// If there is no usable nats-server, or it does not start.
+    pub async fn start(config: &str) -> Self {
+        let folder = TempDir::with_prefix("holdfast-nats-").expect("make a temporary folder");
+        reaper::folder(folder.path());
+        std::fs::write(folder.path().join("nats.conf"), config).expect("write nats.conf");
+        let process = spawn(folder.path(), None);
+        let address = eventually("nats-server tells its port", async || {
+            ports_file(folder.path(), process.pid()).ok_or_else(|| process.tail(20))
+        })
+        .await;
+        let server = Self { folder, address, config: config.to_owned(), process };
+        server.greets().await;
+        server
+    }
+
+    /// Where it listens, the same after a restart.
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The process, for faults.
+    pub const fn process(&self) -> &Process {
+        &self.process
+    }
+
+    /// The configuration text it was started with.
+    pub fn config(&self) -> &str {
+        &self.config
+    }
+
+    /// SIGKILL.
+    pub fn stop(&self) {
+        self.process.kill();
+    }
+
+    /// Starts it again on the same port and store, ending it first if need be.
+    pub async fn restart(&mut self) {
+        self.process.kill();
+        self.process = spawn(self.folder.path(), Some(self.address.port()));
+        self.greets().await;
+    }
+
+    /// A bare client, as any program would have one.
+    ///
+    /// # Panics
+    /// If it cannot connect.
+    pub async fn connect(&self) -> async_nats::Client {
+        async_nats::ConnectOptions::new()
+            .reconnect_delay_callback(|_| std::time::Duration::from_millis(50))
+            .request_timeout(Some(std::time::Duration::from_secs(20)))
+            .connect(format!("nats://{}", self.address))
+            .await
+            .unwrap_or_else(|error| panic!("connect to nats-server: {error}"))
+    }
+
+    async fn greets(&self) {
+        eventually("nats-server greets", async || {
+            let mut stream = tokio::net::TcpStream::connect(self.address).await.map_err(|error| error.to_string())?;
+            let mut greeting = [0; 5];
+            tokio::io::AsyncReadExt::read_exact(&mut stream, &mut greeting).await.map_err(|error| error.to_string())?;
+            if &greeting == b"INFO " { Ok(()) } else { Err(format!("greeted with {greeting:?}")) }
+        })
+        .await;
+    }
+}
+
+fn spawn(folder: &Path, port: Option<u16>) -> Process {
+    let mut command = Command::new(binaries::nats_server());
+    let port = port.map_or("-1".to_owned(), |port| port.to_string());
+    command.args(["-a", "127.0.0.1", "-p", &port, "--jetstream"]);
+    command.arg("--config").arg(folder.join("nats.conf"));
+    command.arg("--store_dir").arg(folder.join("store"));
+    command.arg("--ports_file_dir").arg(folder);
+    Process::spawn("nats-server", command)
+}
+
+/// The server writes `<program>_<pid>.ports` once it listens.
+fn ports_file(folder: &Path, pid: u32) -> Option<SocketAddr> {
+    let suffix = format!("_{pid}.ports");
+    let name = |entry: &std::fs::DirEntry| entry.file_name().to_string_lossy().ends_with(&suffix);
+    let file = std::fs::read_dir(folder).ok()?.flatten().find(name)?;
+    let ports: Value = serde_json::from_slice(&std::fs::read(file.path()).ok()?).ok()?;
+    ports["nats"][0].as_str()?.strip_prefix("nats://")?.parse().ok()
+}
