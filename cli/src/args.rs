@@ -64,9 +64,24 @@ pub(crate) struct BusOptions {
     /// NATS credentials file (JWT and nkey seed).
     #[arg(long, global = true, env = "HOLDFAST_BUS__CREDENTIALS", value_name = "FILE")]
     pub(crate) creds: Option<PathBuf>,
+    /// File with the seed of an NKEY.
+    #[arg(long, global = true, env = "HOLDFAST_BUS__NKEY", value_name = "FILE")]
+    pub(crate) nkey: Option<PathBuf>,
     /// NATS token, where the server wants one. Not a client's token: that is `connect --token`.
     #[arg(long, global = true, env = "HOLDFAST_BUS__TOKEN", hide_env_values = true, value_name = "TOKEN")]
     pub(crate) bus_token: Option<String>,
+    /// NATS user name, with --bus-password.
+    #[arg(long, global = true, env = "HOLDFAST_BUS__USER", value_name = "NAME")]
+    pub(crate) bus_user: Option<String>,
+    /// The user's password.
+    #[arg(long, global = true, env = "HOLDFAST_BUS__PASSWORD", hide_env_values = true, value_name = "PASSWORD")]
+    pub(crate) bus_password: Option<String>,
+    /// PEM file of authorities to trust for TLS with NATS.
+    #[arg(long, global = true, env = "HOLDFAST_BUS__TLS__AUTHORITIES", value_name = "FILE")]
+    pub(crate) bus_ca: Option<PathBuf>,
+    /// What subjects for answers begin with, where permissions ask for one.
+    #[arg(long, global = true, env = "HOLDFAST_BUS__INBOX_PREFIX", default_value = "_INBOX", value_parser = parse_prefix, hide = true)]
+    pub(crate) inbox_prefix: String,
     /// How long to wait for the bus, and for an answer beyond what the message itself asks for.
     #[arg(long, global = true, default_value = "2s", value_parser = parse_duration, value_name = "DURATION")]
     pub(crate) wait: Duration,

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use async_nats::HeaderMap;
 use async_nats::client::RequestErrorKind;
+use async_nats::{ConnectOptions, HeaderMap};
 use bytes::Bytes;
 use holdfast_protocol::subject::Subjects;
 
@@ -57,16 +57,7 @@ impl Bus {
     /// # Errors
     /// Unusable options, no server reached, or credentials refused.
     pub(crate) async fn connect(options: &BusOptions) -> Result<Self, Failure> {
-        let mut connect = async_nats::ConnectOptions::new().name("holdfast-cli").connection_timeout(options.wait);
-        if let Some(file) = &options.creds {
-            connect = connect
-                .credentials_file(file)
-                .await
-                .with_context(|| format!("cannot read credentials file {}", file.display()))?;
-        }
-        if let Some(token) = &options.bus_token {
-            connect = connect.token(token.clone());
-        }
+        let connect = options.connect_options().await?;
         let servers = servers(&options.server);
         let client = connect
             .connect(servers.as_slice())
@@ -137,6 +128,33 @@ impl Reply {
                 Err(Failure::new(exit, format!("refused with {code}: {message}")))
             }
         }
+    }
+}
+
+impl BusOptions {
+    async fn connect_options(&self) -> Result<ConnectOptions, Failure> {
+        let mut connect = ConnectOptions::new()
+            .name("holdfast-cli")
+            .connection_timeout(self.wait)
+            .custom_inbox_prefix(self.inbox_prefix.as_str());
+        if let Some(file) = &self.creds {
+            let unreadable = || format!("cannot read credentials file {}", file.display());
+            connect = connect.credentials_file(file).await.with_context(unreadable)?;
+        }
+        if let Some(file) = &self.nkey {
+            let seed = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+            connect = connect.nkey(seed.trim().to_owned());
+        }
+        if let Some(token) = &self.bus_token {
+            connect = connect.token(token.clone());
+        }
+        if let (Some(user), Some(password)) = (&self.bus_user, &self.bus_password) {
+            connect = connect.user_and_password(user.clone(), password.clone());
+        }
+        if let Some(file) = &self.bus_ca {
+            connect = connect.add_root_certificates(file.clone());
+        }
+        Ok(connect)
     }
 }
 
