@@ -3,6 +3,7 @@
 use crate::config::{Raw, Secret, Value};
 use crate::random;
 use async_nats::{ConnectOptions, ServerAddr};
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -51,9 +52,15 @@ crate::settings! {
     }
 }
 
-/// The address of a NATS server.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The address of a NATS server. May carry a password, so only host and port are ever shown.
+#[derive(Clone, PartialEq, Eq)]
 pub struct BusServer(ServerAddr);
+
+impl fmt::Debug for BusServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.0.host(), self.0.port())
+    }
+}
 
 impl BusServer {
     pub(super) fn address(&self) -> &ServerAddr {

@@ -1,5 +1,7 @@
 //! From merged layers to typed structs: each setting is found, parsed, noted with its origin; errors are collected.
 
+use super::render::redact_user_info;
+use super::secret::REDACTED;
 use super::table::{Entry, Key, Problem, Problems, Table};
 use super::value::{Raw, Value};
 use figment::Figment;
@@ -65,7 +67,7 @@ impl<T: Field> Field for BTreeMap<String, T> {
     }
 }
 
-/// A value as `config print` shows it.
+/// A value as `config print` shows it, redacted already.
 #[derive(Debug, Clone)]
 pub(super) struct Shown {
     pub(super) key: Key,
@@ -104,7 +106,8 @@ impl<'a> Reader<'a> {
             Some(node) => Some((raw_of(node), self.origin_of(key, node))),
         };
         let origin = found.as_ref().map_or("unset", |(_, origin)| origin).to_owned();
-        let text = found.as_ref().map(|(raw, _)| raw.shown());
+        let redacted = |raw: &Raw| if secret { REDACTED.to_owned() } else { redact_user_info(&raw.shown()) };
+        let text = found.as_ref().map(|(raw, _)| redacted(raw));
         self.shown.push(Shown { key: key.clone(), text, origin, secret });
         found
     }

@@ -9,26 +9,27 @@ pub(super) fn print(shown: &[Shown]) -> String {
     let lines = shown.iter().map(|shown| {
         let value = match &shown.text {
             None => "(unset)".to_owned(),
-            Some(_) if shown.secret => REDACTED.to_owned(),
-            Some(text) => format!("{:?}", redact_user_info(text)),
+            Some(text) if shown.secret => text.clone(),
+            Some(text) => format!("{text:?}"),
         };
         format!("{} = {value}  # {}\n", shown.key, shown.origin)
     });
     lines.collect()
 }
 
-/// Hides what stands between `://` and `@` in each URL of a text.
-fn redact_user_info(text: &str) -> String {
+/// Hides what stands between `://` and `@` in each URL of a text; rather too much than too little.
+pub(super) fn redact_user_info(text: &str) -> String {
     let mut parts = text.split("://");
     let mut redacted = parts.next().unwrap_or_default().to_owned();
     for part in parts {
-        let authority = part.split(['/', ',', ' ']).next().unwrap_or_default();
-        let shown = match authority.rfind('@') {
-            Some(at) => format!("{REDACTED}{}", part.split_at(at).1),
-            None => part.to_owned(),
-        };
         redacted.push_str("://");
-        redacted.push_str(&shown);
+        match part.rfind('@') {
+            Some(at) => {
+                redacted.push_str(REDACTED);
+                redacted.push_str(part.split_at(at).1);
+            }
+            None => redacted.push_str(part),
+        }
     }
     redacted
 }
