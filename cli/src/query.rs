@@ -42,7 +42,7 @@ pub(crate) enum What {
         #[arg(value_parser = parse_key)]
         key: String,
         /// Members per page.
-        #[arg(long, default_value_t = QUERY_MEMBERS_DEFAULT, value_parser = clap::value_parser!(u32).range(0..=i64::from(QUERY_MEMBERS_MAX)))]
+        #[arg(long, default_value_t = QUERY_MEMBERS_DEFAULT, value_parser = clap::value_parser!(u32).range(1..=i64::from(QUERY_MEMBERS_MAX)))]
         limit: u32,
         /// Go on behind this: the `next` of the page before.
         #[arg(long, value_name = "NEXT")]
@@ -109,7 +109,7 @@ async fn every(global: &Global, bus: &Bus, query: &Query, limit: u32) -> Outcome
     let mut after = None;
     let mut seen = 0_usize;
     loop {
-        let answer = ask(bus, query, Some(page(limit.max(1), after.as_ref()))).await?;
+        let answer = ask(bus, query, Some(page(limit, after.as_ref()))).await?;
         let members = answer.get("members").and_then(Value::as_array).cloned().unwrap_or_default();
         seen += members.len();
         if global.json {
