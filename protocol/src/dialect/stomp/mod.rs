@@ -1,0 +1,15 @@
+//! STOMP 1.0, 1.1 and 1.2, server side: client frames in, server frames out, as bytes.
+//!
+//! Sources: the three specifications at stomp.github.io, and what the clients people use really send. Knows nothing of
+//! destinations' meaning, sessions or sockets.
+
+mod version;
+mod escape;
+mod frame;
+mod parser;
+mod encode;
+
+pub use version::{UnknownVersion, Version};
+pub use frame::{Command, Frame};
+pub use parser::{Limits, ParseError, Parser};
+pub use encode::{Connected, MessageTail, connected, error, message_frame, receipt};
