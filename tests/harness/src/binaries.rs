@@ -1,6 +1,7 @@
 //! Where the programs under test are.
 
 use std::env;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -13,8 +14,8 @@ const NATS_SERVER_OLDEST: (u32, u32) = (2, 11);
 /// # Panics
 /// If there is none, with the command that builds it.
 pub fn holdfast(name: &str) -> PathBuf {
-    let folder = match setting("HOLDFAST_BIN_DIR") {
-        Some(folder) => folder,
+    let folder = match variable("HOLDFAST_BIN_DIR") {
+        Some(folder) => PathBuf::from(folder),
         None => target_profile_folder(),
     };
     let path = folder.join(name);
@@ -30,10 +31,10 @@ pub fn nats_server() -> PathBuf {
     static FOUND: OnceLock<PathBuf> = OnceLock::new();
     FOUND
         .get_or_init(|| {
-            if let Some(path) = setting("NATS_SERVER_BIN") {
-                return path;
+            if let Some(path) = variable("NATS_SERVER_BIN") {
+                return path.into();
             }
-            let search = env::var_os("PATH").unwrap_or_default();
+            let search = variable("PATH").unwrap_or_default();
             let tools = target_profile_folder().join("../tools");
             let folders = env::split_paths(&search).chain([tools.join("bin"), tools]);
             let mut seen = Vec::new();
@@ -51,8 +52,8 @@ pub fn nats_server() -> PathBuf {
 }
 
 #[expect(clippy::disallowed_methods, reason = "where the programs are is the harness's own setting")]
-fn setting(name: &str) -> Option<PathBuf> {
-    env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
+fn variable(name: &str) -> Option<OsString> {
+    env::var_os(name).filter(|value| !value.is_empty())
 }
 
 /// `target/debug` for a test in `target/debug/deps`.

@@ -35,3 +35,25 @@ pub fn unique(base: &str) -> String {
     static NEXT: AtomicU32 = AtomicU32::new(1);
     format!("{base}-{:x}", NEXT.fetch_add(1, Ordering::Relaxed))
 }
+
+/// A folder for files that processes are to find; removed in the end.
+#[derive(Debug)]
+pub struct Folder(tempfile::TempDir);
+
+impl Folder {
+    /// Makes one.
+    ///
+    /// # Panics
+    /// If it cannot be made.
+    #[expect(clippy::new_without_default, reason = "making a folder is not a default value")]
+    pub fn new() -> Self {
+        let folder = tempfile::TempDir::with_prefix("holdfast-test-").expect("make a temporary folder");
+        reaper::folder(folder.path());
+        Self(folder)
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &std::path::Path {
+        self.0.path()
+    }
+}

@@ -40,3 +40,19 @@ impl Metrics {
         &self.text
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn series_are_summed_by_name_and_labels() {
+        let text = "# TYPE a counter\na{x=\"1\",y=\"2\"} 3\na{x=\"1\",y=\"3\"} 4\nab 100\nb 0\n".to_owned();
+        let metrics = Metrics { text };
+
+        assert_eq!(metrics.value("a", &[]), Some(7.0));
+        assert_eq!(metrics.value("a", &[("y", "3")]), Some(4.0));
+        assert_eq!(metrics.value("b", &[]), Some(0.0));
+        assert_eq!(metrics.value("a", &[("y", "4")]), None);
+    }
+}

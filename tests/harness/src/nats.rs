@@ -4,17 +4,15 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 
-use serde_json::Value;
-use tempfile::TempDir;
-
 use crate::process::Process;
 use crate::wait::eventually;
-use crate::{binaries, reaper};
+use crate::{Folder, binaries};
+use serde_json::Value;
 
 /// One nats-server with JetStream. Dropping it kills it and removes its store.
 #[derive(Debug)]
 pub struct NatsServer {
-    folder: TempDir,
+    folder: Folder,
     address: SocketAddr,
     config: String,
     process: Process,
@@ -26,8 +24,7 @@ impl NatsServer {
     /// # Panics
     /// If there is no usable nats-server, or it does not start.
     pub async fn start(config: &str) -> Self {
-        let folder = TempDir::with_prefix("holdfast-nats-").expect("make a temporary folder");
-        reaper::folder(folder.path());
+        let folder = Folder::new();
         std::fs::write(folder.path().join("nats.conf"), config).expect("write nats.conf");
         let process = spawn(folder.path(), None);
         let address = eventually("nats-server tells its port", async || {

@@ -228,3 +228,57 @@ fn running_threads(pid: u32) -> usize {
         .filter(|state| !state.starts_with(['T', 't', 'Z', 'X']))
         .count()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> Process {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        Process::spawn("a shell", command)
+    }
+
+    #[tokio::test]
+    async fn ready_line_is_found_among_others() {
+        let process =
+            shell("echo starting; echo '{\"ready\":false}'; echo '{\"ready\":true,\"node\":\"x\"}'; exec cat");
+
+        let ready = process.ready().await.unwrap();
+
+        assert_eq!(ready["node"], "x");
+    }
+
+    #[tokio::test]
+    async fn process_that_ends_without_a_ready_line_tells_what_it_said() {
+        let process = shell("echo out; echo wrong >&2; exit 64");
+
+        let failed = process.ready().await.unwrap_err();
+
+        assert_eq!(failed.status.code(), Some(64));
+        assert!(failed.output.contains("out\n") && failed.output.contains("wrong\n"), "{failed:?}");
+    }
+
+    #[tokio::test]
+    async fn frozen_process_does_nothing_until_it_thaws() {
+        let process = shell("trap 'exit 7' TERM; echo '{\"ready\":true}'; while :; do :; done");
+        process.ready().await.unwrap();
+
+        process.freeze().await;
+        process.terminate();
+        assert!(process.is_running());
+        process.thaw();
+
+        assert_eq!(process.ended().await.code(), Some(7));
+    }
+
+    #[test]
+    fn killed_process_is_gone_when_kill_returns() {
+        let process = shell("exec cat");
+
+        process.kill();
+        process.kill();
+
+        assert!(!process.is_running());
+    }
+}

@@ -119,3 +119,64 @@ async fn pass(
         to.write_all(&buffer[..length]).await?;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wait::bounded;
+
+    /// Answers each connection with one byte, again and again as it is asked.
+    async fn echo() -> (SocketAddr, JoinSet<()>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Ok((mut stream, _)) = listener.accept().await {
+                connections.spawn(async move {
+                    let (mut read, mut write) = stream.split();
+                    let _end = tokio::io::copy(&mut read, &mut write).await;
+                });
+            }
+        });
+        (address, tasks)
+    }
+
+    async fn round_trip(stream: &mut TcpStream) -> io::Result<u8> {
+        stream.write_u8(7).await?;
+        stream.read_u8().await
+    }
+
+    #[tokio::test]
+    async fn bytes_pass_until_the_link_is_cut_and_again_after_that() {
+        let (target, _echo) = echo().await;
+        let proxy = Proxy::start(target).await;
+        let mut before = TcpStream::connect(proxy.address()).await.unwrap();
+        assert_eq!(round_trip(&mut before).await.unwrap(), 7);
+
+        proxy.set(Link::Cut);
+
+        bounded("the end of the connection", round_trip(&mut before)).await.unwrap_err();
+        let mut during = TcpStream::connect(proxy.address()).await.unwrap();
+        bounded("the end of the connection", round_trip(&mut during)).await.unwrap_err();
+        proxy.set(Link::Open);
+        let mut after = TcpStream::connect(proxy.address()).await.unwrap();
+        assert_eq!(round_trip(&mut after).await.unwrap(), 7);
+    }
+
+    #[tokio::test]
+    async fn stalled_link_holds_the_bytes_and_the_connection() {
+        let (target, _echo) = echo().await;
+        let proxy = Proxy::start(target).await;
+        let mut stream = TcpStream::connect(proxy.address()).await.unwrap();
+        round_trip(&mut stream).await.unwrap();
+
+        proxy.set(Link::Stalled);
+        stream.write_u8(9).await.unwrap();
+        let held = tokio::time::timeout(Duration::from_millis(50), stream.read_u8()).await;
+        proxy.set(Link::Open);
+
+        assert!(held.is_err(), "{held:?}");
+        assert_eq!(bounded("the byte", stream.read_u8()).await.unwrap(), 9);
+    }
+}

@@ -7,7 +7,7 @@
 use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::{ChildStdin, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 const SCRIPT: &str = r#"
@@ -40,14 +40,14 @@ pub(crate) fn folder(path: &Path) {
 }
 
 fn tell(line: &str) {
-    static PIPE: OnceLock<Mutex<ChildStdin>> = OnceLock::new();
-    let pipe = PIPE.get_or_init(|| {
+    static SHELL: OnceLock<Mutex<Child>> = OnceLock::new();
+    let shell = SHELL.get_or_init(|| {
         let mut shell = Command::new("sh");
         // Its own group: Ctrl-C ends the tests, and must not end what cleans up after them.
         shell.args(["-c", SCRIPT]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
-        let mut shell = shell.spawn().expect("start sh, which cleans up after the tests");
-        Mutex::new(shell.stdin.take().expect("the shell's standard input is a pipe"))
+        Mutex::new(shell.spawn().expect("start sh, which cleans up after the tests"))
     });
-    let mut pipe = pipe.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut shell = shell.lock().unwrap_or_else(PoisonError::into_inner);
+    let pipe = shell.stdin.as_mut().expect("the shell's standard input is a pipe");
     writeln!(pipe, "{line}").expect("tell the shell that cleans up");
 }

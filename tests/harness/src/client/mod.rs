@@ -182,13 +182,38 @@ impl Connect {
     /// # Errors
     /// The answer, if it is another status.
     pub async fn try_open(self) -> Result<Client, Response> {
-        let upgraded = self.attempt().await.unwrap_or_else(|error| panic!("an HTTP answer: {error}"));
-        if upgraded.response.status != 101 {
-            return Err(upgraded.response);
-        }
-        let client = Client::start(upgraded);
+        let client = self.try_pending().await?;
         client.welcomed().await;
         Ok(client)
+    }
+
+    /// A client of dialect `json` after the upgrade, if there is one.
+    ///
+    /// # Errors
+    /// The answer, if it is another status.
+    pub async fn try_pending(self) -> Result<Client, Response> {
+        self.if_upgraded().await.map(Client::start)
+    }
+
+    /// A client of dialect `bare`, asked for by name, if the handshake is accepted.
+    ///
+    /// # Errors
+    /// The answer, if it is another status.
+    pub async fn try_bare(self) -> Result<BareClient, Response> {
+        self.protocols(&[BARE]).if_upgraded().await.map(BareClient::start)
+    }
+
+    /// The status of the answer, whatever it is.
+    ///
+    /// # Errors
+    /// There is no HTTP answer at all.
+    pub async fn status(self) -> std::io::Result<u16> {
+        Ok(self.attempt().await?.response.status)
+    }
+
+    async fn if_upgraded(self) -> Result<Upgraded, Response> {
+        let upgraded = self.attempt().await.unwrap_or_else(|error| panic!("an HTTP answer: {error}"));
+        if upgraded.response.status == 101 { Ok(upgraded) } else { Err(upgraded.response) }
     }
 
     async fn upgraded(self) -> Upgraded {

@@ -1,43 +1,28 @@
 //! A whole Holdfast: one nats-server, routers, gateways. The one type a test author must learn.
 
-use std::collections::BTreeMap;
+mod builder;
+mod daemon;
+
+pub use builder::Builder;
+pub use daemon::{Daemon, Gateway, Router};
+
 use std::net::SocketAddr;
 use std::ops::Deref;
 use std::process::{Command, ExitStatus};
 use std::thread;
 
-use serde_json::Value;
-use tempfile::TempDir;
-use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
+use tokio::sync::{OnceCell, SemaphorePermit};
+
+use builder::Settings;
 
 use crate::certificate::Certificate;
-use crate::client::Connect;
 use crate::credentials::SECRET;
-use crate::metrics::Metrics;
 use crate::nats::NatsServer;
 use crate::process::{Process, StartFailed};
 use crate::proxy::Proxy;
 use crate::service::Service;
 use crate::wait::eventually;
-use crate::{binaries, http, reaper};
-
-/// Clusters of tests of their own that run at once; the shared one is not among them.
-static CLUSTERS: Semaphore = Semaphore::const_new(3);
-
-/// What a cluster is to be like.
-#[derive(Debug, Clone)]
-pub struct Builder {
-    routers: usize,
-    gateways: usize,
-    settings: Settings,
-    gateway_settings: Settings,
-    proxied: bool,
-    tls: bool,
-    nats_config: String,
-}
-
-/// Environment of a process; `None` takes a default of the harness away.
-type Settings = BTreeMap<String, Option<String>>;
+use crate::{Folder, binaries, http};
 
 /// Running processes. Dropping it ends them; if the test has failed, it prints what each one said last.
 #[derive(Debug)]
@@ -47,113 +32,8 @@ pub struct Cluster {
     routers: Vec<Router>,
     gateways: Vec<Gateway>,
     certificate: Option<Certificate>,
-    folder: TempDir,
+    folder: Folder,
     _permit: Option<SemaphorePermit<'static>>,
-}
-
-/// A program of ours that has said it is ready.
-#[derive(Debug)]
-pub struct Daemon {
-    process: Process,
-    ready: Value,
-    proxy: Option<Proxy>,
-}
-
-/// A router process.
-#[derive(Debug)]
-pub struct Router(Daemon);
-
-/// A gateway process.
-#[derive(Debug)]
-pub struct Gateway(Daemon);
-
-impl Builder {
-    /// How many routers; 1 unless said.
-    #[must_use]
-    pub const fn routers(mut self, count: usize) -> Self {
-        self.routers = count;
-        self
-    }
-
-    /// How many gateways; 1 unless said.
-    #[must_use]
-    pub const fn gateways(mut self, count: usize) -> Self {
-        self.gateways = count;
-        self
-    }
-
-    /// A setting of every process, as an environment variable.
-    #[must_use]
-    pub fn setting(mut self, name: &str, value: &str) -> Self {
-        self.settings.insert(name.to_owned(), Some(value.to_owned()));
-        self
-    }
-
-    /// A setting of the gateways.
-    #[must_use]
-    pub fn gateway_setting(mut self, name: &str, value: &str) -> Self {
-        self.gateway_settings.insert(name.to_owned(), Some(value.to_owned()));
-        self
-    }
-
-    /// Gateways without the secret that the tests' tokens are signed with.
-    #[must_use]
-    pub fn without_secret(mut self) -> Self {
-        self.gateway_settings.insert("HOLDFAST_AUTH__JWT__SECRET".to_owned(), None);
-        self
-    }
-
-    /// Gateways in profile `dev`, without a key.
-    #[must_use]
-    pub fn dev(self) -> Self {
-        self.without_secret().gateway_setting("HOLDFAST_PROFILE", "dev")
-    }
-
-    /// Gateways that speak TLS, with a certificate made for them.
-    #[must_use]
-    pub const fn tls(mut self) -> Self {
-        self.tls = true;
-        self
-    }
-
-    /// A proxy before the bus for each process: [`Daemon::proxy`].
-    #[must_use]
-    pub const fn proxied(mut self) -> Self {
-        self.proxied = true;
-        self
-    }
-
-    /// Text of nats-server's own configuration file.
-    #[must_use]
-    pub fn nats_config(mut self, config: &str) -> Self {
-        config.clone_into(&mut self.nats_config);
-        self
-    }
-
-    /// Starts the processes and waits until they know of each other.
-    ///
-    /// # Panics
-    /// If that does not come to be.
-    pub async fn start(self) -> Cluster {
-        let permit = CLUSTERS.acquire().await.expect("the semaphore is never closed");
-        self.start_with(Some(permit)).await
-    }
-
-    async fn start_with(self, permit: Option<SemaphorePermit<'static>>) -> Cluster {
-        let folder = TempDir::with_prefix("holdfast-test-").expect("make a temporary folder");
-        reaper::folder(folder.path());
-        let nats = NatsServer::start(&self.nats_config).await;
-        let certificate = self.tls.then(|| Certificate::make(folder.path()));
-        let (routers, gateways) = (self.routers, self.gateways);
-        let (lists, builder) = ((Vec::new(), Vec::new()), self);
-        let mut cluster =
-            Cluster { builder, nats, routers: lists.0, gateways: lists.1, certificate, folder, _permit: permit };
-        cluster.spawn_all(routers, gateways).await;
-        if routers > 0 {
-            cluster.whole().await;
-        }
-        cluster
-    }
 }
 
 /// The cluster that tests without a fault or a setting of their own share: two routers, two gateways. It ends with the
@@ -403,81 +283,5 @@ impl Cluster {
         for daemon in self.daemons() {
             eprintln!("{}", daemon.process.post_mortem());
         }
-    }
-}
-
-impl Daemon {
-    /// The node id in its ready line.
-    pub fn node(&self) -> &str {
-        self.ready["node"].as_str().unwrap_or_else(|| panic!("node in {}", self.ready))
-    }
-
-    /// Its whole ready line.
-    pub const fn ready(&self) -> &Value {
-        &self.ready
-    }
-
-    /// Its admin listener.
-    pub fn admin(&self) -> SocketAddr {
-        self.address("admin")
-    }
-
-    /// What its `/metrics` says now.
-    pub async fn metrics(&self) -> Metrics {
-        Metrics::scrape(self.admin()).await
-    }
-
-    /// The link to its bus, in a cluster built with `proxied`.
-    ///
-    /// # Panics
-    /// In any other.
-    pub fn proxy(&self) -> &Proxy {
-        self.proxy.as_ref().expect("a cluster built with `proxied`")
-    }
-
-    fn address(&self, field: &str) -> SocketAddr {
-        let text = self.ready[field].as_str().unwrap_or_else(|| panic!("{field} in {}", self.ready));
-        text.parse().unwrap_or_else(|error| panic!("{field} {text}: {error}"))
-    }
-}
-
-impl Deref for Daemon {
-    type Target = Process;
-
-    fn deref(&self) -> &Process {
-        &self.process
-    }
-}
-
-impl Deref for Router {
-    type Target = Daemon;
-
-    fn deref(&self) -> &Daemon {
-        &self.0
-    }
-}
-
-impl Deref for Gateway {
-    type Target = Daemon;
-
-    fn deref(&self) -> &Daemon {
-        &self.0
-    }
-}
-
-impl Gateway {
-    /// Its public listener.
-    pub fn listen(&self) -> SocketAddr {
-        self.address("listen")
-    }
-
-    /// A connection to it, to be given a credential.
-    pub fn client(&self) -> Connect {
-        Connect::to(self.listen())
-    }
-
-    /// A welcomed `json` client of `user`, who may join every room.
-    pub async fn connect(&self, user: &str) -> crate::Client {
-        self.client().user(user).open().await
     }
 }

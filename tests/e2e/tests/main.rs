@@ -1,0 +1,45 @@
+//! The promises of the contract, checked from outside: real nats-server, router and gateway processes, real sockets.
+//!
+//! One binary, so that the tests can share a cluster. Tests that need no fault and no setting of their own use
+//! [`holdfast_harness::cluster::shared`] with keys of their own; the others start their own processes.
+
+/// The admin listener, configuration, the echo route, the end of a process.
+mod admin;
+/// Dialect `bare`, and profile `dev` as the seed article uses it.
+mod bare;
+/// Handshakes and credentials: who gets in, as whom, for how long.
+mod connect;
+/// Commands.
+mod ctl;
+/// Sends to users, rooms, connections, everybody and many.
+mod deliver;
+/// Facts.
+mod facts;
+/// The HTTP side of the public listener: statuses, origins, paths, sub-protocols.
+mod handshake;
+/// Headers of sends: filters, content types, time to live, conflation.
+mod headers;
+/// The roster after gateways die or freeze, and after the bus was away.
+mod healing;
+/// Signature algorithms, JWKS files and URLs.
+mod keys;
+/// Bad input, limits, and the close catalogue.
+mod limits;
+/// The device policy "newest replaces".
+mod newest;
+/// Order of many messages over several routers.
+mod order;
+/// Queries and the micro service that answers them.
+mod queries;
+/// "ok to a join means that no later message is missed", ten thousand times.
+mod races;
+/// Receipts: what they count, when they come, and errors in their place.
+mod receipts;
+/// Dialect `json`: join, leave, ids, errors, keys and patterns of rooms.
+mod rooms;
+/// One to three routers: killed, frozen, added, leaving in order, absent.
+mod routers;
+/// wss.
+mod tls;
+/// Clients' messages and requests to domain services.
+mod upstream;

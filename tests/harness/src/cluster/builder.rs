@@ -1,0 +1,116 @@
+//! What a cluster is to be like, and its start.
+
+use std::collections::BTreeMap;
+
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use super::Cluster;
+use crate::Folder;
+use crate::certificate::Certificate;
+use crate::nats::NatsServer;
+
+/// Clusters of tests of their own that run at once; the shared one is not among them.
+static CLUSTERS: Semaphore = Semaphore::const_new(3);
+
+/// What a cluster is to be like.
+#[derive(Debug, Clone)]
+pub struct Builder {
+    pub(super) routers: usize,
+    pub(super) gateways: usize,
+    pub(super) settings: Settings,
+    pub(super) gateway_settings: Settings,
+    pub(super) proxied: bool,
+    pub(super) tls: bool,
+    pub(super) nats_config: String,
+}
+
+/// Environment of a process; `None` takes a default of the harness away.
+pub(super) type Settings = BTreeMap<String, Option<String>>;
+
+impl Builder {
+    /// How many routers; 1 unless said.
+    #[must_use]
+    pub const fn routers(mut self, count: usize) -> Self {
+        self.routers = count;
+        self
+    }
+
+    /// How many gateways; 1 unless said.
+    #[must_use]
+    pub const fn gateways(mut self, count: usize) -> Self {
+        self.gateways = count;
+        self
+    }
+
+    /// A setting of every process, as an environment variable.
+    #[must_use]
+    pub fn setting(mut self, name: &str, value: &str) -> Self {
+        self.settings.insert(name.to_owned(), Some(value.to_owned()));
+        self
+    }
+
+    /// A setting of the gateways.
+    #[must_use]
+    pub fn gateway_setting(mut self, name: &str, value: &str) -> Self {
+        self.gateway_settings.insert(name.to_owned(), Some(value.to_owned()));
+        self
+    }
+
+    /// Gateways without the secret that the tests' tokens are signed with.
+    #[must_use]
+    pub fn without_secret(mut self) -> Self {
+        self.gateway_settings.insert("HOLDFAST_AUTH__JWT__SECRET".to_owned(), None);
+        self
+    }
+
+    /// Gateways in profile `dev`, without a key.
+    #[must_use]
+    pub fn dev(self) -> Self {
+        self.without_secret().gateway_setting("HOLDFAST_PROFILE", "dev")
+    }
+
+    /// Gateways that speak TLS, with a certificate made for them.
+    #[must_use]
+    pub const fn tls(mut self) -> Self {
+        self.tls = true;
+        self
+    }
+
+    /// A proxy before the bus for each process: [`Daemon::proxy`].
+    #[must_use]
+    pub const fn proxied(mut self) -> Self {
+        self.proxied = true;
+        self
+    }
+
+    /// Text of nats-server's own configuration file.
+    #[must_use]
+    pub fn nats_config(mut self, config: &str) -> Self {
+        config.clone_into(&mut self.nats_config);
+        self
+    }
+
+    /// Starts the processes and waits until they know of each other.
+    ///
+    /// # Panics
+    /// If that does not come to be.
+    pub async fn start(self) -> Cluster {
+        let permit = CLUSTERS.acquire().await.expect("the semaphore is never closed");
+        self.start_with(Some(permit)).await
+    }
+
+    pub(super) async fn start_with(self, permit: Option<SemaphorePermit<'static>>) -> Cluster {
+        let folder = Folder::new();
+        let nats = NatsServer::start(&self.nats_config).await;
+        let certificate = self.tls.then(|| Certificate::make(folder.path()));
+        let (routers, gateways) = (self.routers, self.gateways);
+        let (lists, builder) = ((Vec::new(), Vec::new()), self);
+        let mut cluster =
+            Cluster { builder, nats, routers: lists.0, gateways: lists.1, certificate, folder, _permit: permit };
+        cluster.spawn_all(routers, gateways).await;
+        if routers > 0 {
+            cluster.whole().await;
+        }
+        cluster
+    }
+}
