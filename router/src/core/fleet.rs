@@ -1,0 +1,300 @@
+//! The nodes: who they are, when they were heard, where their roster stands, and what is being packed for them.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use holdfast_protocol::id::NodeId;
+use holdfast_protocol::limits::PARTITIONS;
+use holdfast_protocol::wire::{NodeBeat, NodeBound, NodeState, PACKET_HEAD_BYTES_MAX, PacketBuilder};
+
+use super::event::Action;
+use super::settings::{NODE_LATE_MS, NODE_OVERDUE_MS, PING_INTERVAL_MS};
+use super::sync::Sync;
+use super::table::Slot;
+
+/// One node.
+#[derive(Debug)]
+pub struct Node {
+    /// Its id.
+    pub id: NodeId,
+    /// What it says of itself.
+    pub state: NodeState,
+    /// Its build.
+    pub version: Box<str>,
+    /// Its connections at its last beat.
+    pub connections: u64,
+    /// When it was last heard.
+    pub heard_ms: u64,
+    /// Whether it was heard since we last joined.
+    pub heard_since_join: bool,
+    /// Where the mirror of its roster stands.
+    pub sync: Sync,
+    /// The last of its batches that is in the tables.
+    pub applied: u64,
+    /// Digests of what the tables hold for it.
+    pub digests: Box<[u64; PARTITIONS]>,
+    /// How much the tables hold for it.
+    pub entries: u64,
+    ack_due: bool,
+    pinged_ms: u64,
+    builder: PacketBuilder,
+    number: u64,
+}
+
+impl Node {
+    /// Asks for an acknowledgement at the end of the turn.
+    pub const fn owe_ack(&mut self) {
+        self.ack_due = true;
+    }
+
+    /// Whether it has been silent for so long that receipts need not count on it.
+    pub const fn is_late(&self, now_ms: u64) -> bool {
+        now_ms >= self.heard_ms + NODE_LATE_MS
+    }
+}
+
+/// What time did to the nodes.
+#[derive(Debug, Default)]
+pub struct Silence {
+    /// To be asked whether they are there.
+    pub ping: Vec<NodeId>,
+    /// Silent beyond the time-out.
+    pub lost: Vec<Slot>,
+}
+
+/// All nodes.
+#[derive(Debug)]
+pub struct Fleet {
+    me: NodeId,
+    nodes: Vec<Option<Node>>,
+    free: Vec<u32>,
+    slots: BTreeMap<NodeId, Slot>,
+    /// Nodes with something to send at the end of the turn.
+    dirty: Vec<Slot>,
+    /// The largest packet.
+    packet_bytes_max: usize,
+}
+
+impl Fleet {
+    /// No nodes yet.
+    pub const fn new(me: NodeId) -> Self {
+        Self { me, nodes: Vec::new(), free: Vec::new(), slots: BTreeMap::new(), dirty: Vec::new(), packet_bytes_max: 0 }
+    }
+
+    /// Sets the largest message the bus takes.
+    pub const fn set_max_payload(&mut self, bytes: usize) {
+        self.packet_bytes_max = bytes;
+    }
+
+    /// The largest message the bus takes.
+    pub const fn max_payload(&self) -> usize {
+        self.packet_bytes_max
+    }
+
+    /// The room for items in one packet.
+    pub const fn items_bytes_max(&self) -> usize {
+        self.packet_bytes_max.saturating_sub(PACKET_HEAD_BYTES_MAX)
+    }
+
+    /// Where a node is.
+    pub fn slot(&self, id: NodeId) -> Option<Slot> {
+        self.slots.get(&id).copied()
+    }
+
+    /// A node by its place.
+    pub fn get(&self, slot: Slot) -> Option<&Node> {
+        self.nodes.get(slot.0 as usize)?.as_ref()
+    }
+
+    /// A node by its place.
+    pub fn get_mut(&mut self, slot: Slot) -> Option<&mut Node> {
+        self.nodes.get_mut(slot.0 as usize)?.as_mut()
+    }
+
+    /// Each node, ordered by id.
+    pub fn iter(&self) -> impl Iterator<Item = (Slot, &Node)> {
+        self.slots.values().filter_map(|slot| Some((*slot, self.get(*slot)?)))
+    }
+
+    /// Each node, ordered by place.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Node> {
+        self.nodes.iter_mut().flatten()
+    }
+
+    /// How many nodes there are.
+    pub fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    /// Connections at the last beats.
+    pub fn connections(&self) -> u64 {
+        self.nodes.iter().flatten().map(|node| node.connections).sum()
+    }
+
+    /// Adds a node that was not known.
+    pub fn add(&mut self, now_ms: u64, id: NodeId, sync: Sync) -> Slot {
+        let node = Node {
+            id,
+            state: NodeState::Live,
+            version: Box::default(),
+            connections: 0,
+            heard_ms: now_ms,
+            heard_since_join: true,
+            sync,
+            applied: 0,
+            digests: Box::new([0; PARTITIONS]),
+            entries: 0,
+            ack_due: false,
+            pinged_ms: 0,
+            builder: PacketBuilder::default(),
+            number: 0,
+        };
+        let slot = match self.free.pop() {
+            Some(index) => {
+                self.nodes[index as usize] = Some(node);
+                Slot(index)
+            }
+            None => {
+                // Nodes that exist at the same time: thousands at the very most.
+                let index = u32::try_from(self.nodes.len()).unwrap_or(u32::MAX);
+                self.nodes.push(Some(node));
+                Slot(index)
+            }
+        };
+        self.slots.insert(id, slot);
+        slot
+    }
+
+    /// Takes a node out. Its place may be given to another: nothing may refer to it any more.
+    pub fn remove(&mut self, slot: Slot) -> Option<Node> {
+        let node = self.nodes.get_mut(slot.0 as usize)?.take()?;
+        self.slots.remove(&node.id);
+        self.free.push(slot.0);
+        self.dirty.retain(|dirty| *dirty != slot);
+        Some(node)
+    }
+
+    /// Notes a beat.
+    pub fn note_beat(&mut self, now_ms: u64, slot: Slot, beat: &NodeBeat) {
+        let Some(node) = self.get_mut(slot) else { return };
+        node.heard_ms = now_ms;
+        node.heard_since_join = true;
+        node.state = beat.state;
+        node.connections = beat.connections;
+        if *node.version != *beat.version {
+            node.version = Box::from(&*beat.version);
+        }
+    }
+
+    /// Notes any other sign of life.
+    pub fn note_life(&mut self, now_ms: u64, slot: Slot) {
+        if let Some(node) = self.get_mut(slot) {
+            node.heard_ms = now_ms;
+            node.heard_since_join = true;
+        }
+    }
+
+    /// Silence so far was ours: nobody is judged for it.
+    pub fn pardon(&mut self, now_ms: u64) {
+        for node in self.nodes.iter_mut().flatten() {
+            node.heard_ms = now_ms;
+            node.heard_since_join = false;
+        }
+    }
+
+    /// Who must be pinged, and who has been silent beyond `timeout_ms`.
+    pub fn silence(&mut self, now_ms: u64, timeout_ms: u64) -> Silence {
+        let mut silence = Silence::default();
+        for slot in self.slots.values() {
+            let Some(node) = self.nodes.get_mut(slot.0 as usize).and_then(Option::as_mut) else { continue };
+            if now_ms >= node.heard_ms + timeout_ms {
+                silence.lost.push(*slot);
+            } else if now_ms >= node.heard_ms + NODE_OVERDUE_MS && now_ms >= node.pinged_ms + PING_INTERVAL_MS {
+                node.pinged_ms = now_ms;
+                silence.ping.push(node.id);
+            }
+        }
+        silence
+    }
+
+    /// Whether the node's beat is overdue.
+    pub fn is_overdue(&self, now_ms: u64, slot: Slot) -> bool {
+        self.get(slot).is_some_and(|node| now_ms >= node.heard_ms + NODE_OVERDUE_MS)
+    }
+
+    /// Something is owed to the node at the end of the turn.
+    pub fn touch(&mut self, slot: Slot) {
+        if !self.dirty.contains(&slot) {
+            self.dirty.push(slot);
+        }
+    }
+
+    /// Packs an item of at most `bytes` for a node; a packet that would get too large is sent first.
+    pub fn pack(
+        &mut self,
+        slot: Slot,
+        bytes: usize,
+        term: u64,
+        actions: &mut Vec<Action>,
+        write: impl FnOnce(&mut PacketBuilder),
+    ) {
+        let (me, items_bytes_max) = (self.me, self.items_bytes_max());
+        let Some(node) = self.get_mut(slot) else { return };
+        if !node.builder.is_empty() && node.builder.len() + bytes > items_bytes_max {
+            actions.push(node.finish(me, term));
+        }
+        if node.builder.is_empty() {
+            self.touch(slot);
+        }
+        if let Some(node) = self.get_mut(slot) {
+            write(&mut node.builder);
+        }
+    }
+
+    /// Sends what was packed and owed in this turn.
+    pub fn flush(&mut self, term: u64, actions: &mut Vec<Action>) {
+        let me = self.me;
+        let mut dirty = std::mem::take(&mut self.dirty);
+        for slot in dirty.drain(..) {
+            let Some(node) = self.get_mut(slot) else { continue };
+            if !node.builder.is_empty() {
+                actions.push(node.finish(me, term));
+            }
+            if std::mem::take(&mut node.ack_due) {
+                let ack = NodeBound::RosterAck { router: me, seq: node.applied };
+                actions.push(Action::ToNode(node.id, ack.encode()));
+            }
+        }
+        self.dirty = dirty;
+    }
+
+    /// Forgets what was packed: bytes that will not be sent.
+    pub fn discard(&mut self) -> usize {
+        let mut bytes = 0;
+        for node in self.nodes.iter_mut().flatten() {
+            bytes += node.builder.len();
+            node.builder = PacketBuilder::default();
+            node.ack_due = false;
+        }
+        self.dirty.clear();
+        bytes
+    }
+}
+
+impl Node {
+    /// Whether something was packed for it that is not sent yet.
+    pub fn has_packed(&self) -> bool {
+        !self.builder.is_empty()
+    }
+
+    fn finish(&mut self, me: NodeId, term: u64) -> Action {
+        self.number += 1;
+        let payload: Bytes = self.builder.finish(me, self.number, term);
+        Action::ToNode(self.id, payload)
+    }
+}

@@ -1,0 +1,263 @@
+//! The life of a router: joining, being live, being cut off, leaving; and what passes with time.
+
+use holdfast_protocol::id::NodeId;
+use holdfast_protocol::limits::PARTITIONS;
+use holdfast_protocol::token;
+use holdfast_protocol::wire::{Discover, NodeBound, RouterBeat, RouterState};
+
+use super::event::{Action, Now};
+use super::membership::Outcome;
+use super::ownership::{Change, Gained};
+use super::presence::Duty;
+use super::settings::{BEAT_INTERVAL_MS, JOIN_WAIT_MS, LEAVE_MAX_MS};
+use super::sync::{Reason, Sync};
+use super::tally::Dropped;
+use super::{Phase, Router};
+
+/// How far back facts of a dead owner are repeated before it was last heard: what it may not have sent any more.
+const FACTS_REPEATED_MS: u64 = 300;
+
+impl Router {
+    pub(super) fn bus_up(&mut self, now: Now, max_payload: usize) {
+        self.fleet.set_max_payload(max_payload);
+        self.join(now);
+    }
+
+    pub(super) fn bus_down(&mut self, now: Now) {
+        match self.phase {
+            Phase::Live | Phase::Leaving { .. } => {
+                self.stop(now);
+                self.phase = if self.phase == Phase::Live { Phase::Away } else { Phase::Left };
+                if self.phase == Phase::Left {
+                    self.actions.push(Action::Left);
+                }
+            }
+            Phase::Joining { .. } => self.phase = Phase::Away,
+            Phase::Away | Phase::Left => {}
+        }
+    }
+
+    /// Starts over: asks all nodes for their rosters. What the mirror holds stays until better is known.
+    fn join(&mut self, now: Now) {
+        self.phase = Phase::Joining { since_ms: now.ms };
+        self.membership.restart(now.ms);
+        self.own_nothing(now);
+        self.fleet.pardon(now.ms);
+        for node in self.fleet.iter_mut() {
+            node.sync = Sync::wait(now.ms, now.ms, Reason::New);
+        }
+        self.actions.push(Action::Discover(Discover { router: self.me }.encode()));
+        self.send_beat(now);
+    }
+
+    /// Forgets our partitions, but not whose they are now.
+    fn own_nothing(&mut self, now: Now) {
+        self.ownership.clear();
+        self.ownership.change(now.ms, &self.membership.live(), Change::Orderly);
+    }
+
+    /// Stops handling at once; what is held is thrown away and counted.
+    fn stop(&mut self, now: Now) {
+        self.actions.push(Action::CloseWork);
+        self.tally.fenced += 1;
+        let packed = self.fleet.discard();
+        self.tally.drop(Dropped::PacketCutOff, u64::from(packed > 0));
+        self.tally.drop(Dropped::ReceiptCutOff, self.receipts.discard() as u64);
+        self.tally.drop(Dropped::QueryCutOff, self.questions.discard() as u64);
+        self.membership.restart(now.ms);
+        self.own_nothing(now);
+    }
+
+    /// Our voice did not come back in time, or others gave us up: stop, and join anew.
+    pub(super) fn stop_if_cut_off(&mut self, now: Now) {
+        if matches!(self.phase, Phase::Live | Phase::Leaving { .. }) && !self.is_proven(now) {
+            self.stop_and_rejoin(now);
+        }
+    }
+
+    fn stop_and_rejoin(&mut self, now: Now) {
+        let leaving = matches!(self.phase, Phase::Leaving { .. });
+        self.stop(now);
+        if leaving {
+            self.left(now);
+        } else {
+            self.join(now);
+        }
+    }
+
+    pub(super) fn on_router_beat(&mut self, now: Now, beat: &RouterBeat) {
+        if self.phase == Phase::Away {
+            return;
+        }
+        let outcome = self.membership.hear(now.ms, beat);
+        self.follow(now, &outcome);
+    }
+
+    /// Does what a change among the routers asks for.
+    fn follow(&mut self, now: Now, outcome: &Outcome) {
+        if outcome.fenced && matches!(self.phase, Phase::Live | Phase::Leaving { .. }) {
+            self.stop_and_rejoin(now);
+            return;
+        }
+        let Some(change) = outcome.change else { return };
+        let gained = self.ownership.change(now.ms, &self.membership.live(), change);
+        if gained.is_empty() {
+            return;
+        }
+        self.tally.partition_moves += gained.len() as u64;
+        self.take_over(now, &gained, outcome.crashed_heard_ms);
+    }
+
+    /// Sees to what the former owner of our new partitions may have left undone.
+    fn take_over(&mut self, now: Now, gained: &[Gained], crashed_heard_ms: Option<u64>) {
+        let (mut ours, mut nobodys) = ([false; PARTITIONS], [false; PARTITIONS]);
+        for Gained { partition, was_nobodys } in gained {
+            ours[*partition] = true;
+            nobodys[*partition] = *was_nobodys;
+        }
+        if nobodys.contains(&true) {
+            self.presence.take_over(0, |partition| nobodys[partition]);
+        }
+        if let Some(heard_ms) = crashed_heard_ms {
+            self.presence.take_over(heard_ms.saturating_sub(FACTS_REPEATED_MS), |partition| ours[partition]);
+        }
+        for Gained { partition, .. } in gained {
+            let users: Vec<Box<str>> = self.table.contested(*partition).map(Box::from).collect();
+            for user in users {
+                self.contest(now, *partition, &user);
+            }
+        }
+    }
+
+    /// Whether the mirror is whole: our voice is heard, and each node that was heard has told its roster.
+    fn is_whole(&self, now: Now, since_ms: u64) -> bool {
+        now.ms >= since_ms + JOIN_WAIT_MS
+            && self.is_proven(now)
+            && self.fleet.iter().all(|(_, node)| node.sync.is_whole() || !node.heard_since_join)
+    }
+
+    fn go_live(&mut self, now: Now) {
+        self.phase = Phase::Live;
+        self.was_whole = true;
+        self.actions.push(Action::OpenWork);
+        if !self.membership.has_live_peer() {
+            // Nobody else would handle what comes before our beat is back.
+            let outcome = self.membership.assume_live();
+            self.follow(now, &outcome);
+        }
+        self.send_beat(now);
+    }
+
+    pub(super) fn on_leave(&mut self, now: Now) {
+        match self.phase {
+            Phase::Live => {
+                self.phase = Phase::Leaving { since_ms: now.ms };
+                self.send_beat(now);
+            }
+            Phase::Away | Phase::Joining { .. } => self.left(now),
+            Phase::Leaving { .. } | Phase::Left => {}
+        }
+    }
+
+    fn left(&mut self, now: Now) {
+        // A last beat as one that joins: nodes need not wait for our acknowledgements any more.
+        let beat = self.membership.beat(now.ms, RouterState::Joining);
+        if self.phase != Phase::Away {
+            self.fleet.flush(self.membership.term(), &mut self.actions);
+            self.actions.push(Action::Beat(beat.encode()));
+        }
+        self.phase = Phase::Left;
+        self.actions.push(Action::Left);
+    }
+
+    fn send_beat(&mut self, now: Now) {
+        self.beat_ms = now.ms;
+        let state = self.announced_state();
+        self.actions.push(Action::Beat(self.membership.beat(now.ms, state).encode()));
+    }
+
+    pub(super) fn on_tick(&mut self, now: Now) {
+        if self.phase == Phase::Away {
+            return;
+        }
+        self.stop_if_cut_off(now);
+        if now.ms >= self.beat_ms + BEAT_INTERVAL_MS {
+            self.send_beat(now);
+        }
+        let outcome = self.membership.tick(now.ms);
+        self.follow(now, &outcome);
+        self.watch_nodes(now);
+        self.expire(now);
+        match self.phase {
+            Phase::Joining { since_ms } if self.is_whole(now, since_ms) => self.go_live(now),
+            Phase::Leaving { since_ms } => {
+                let handed_over = self.membership.live().binary_search(&self.me).is_err();
+                let done = handed_over && self.ownership.idle(now.ms) && self.receipts.is_empty();
+                if done || now.ms >= since_ms + LEAVE_MAX_MS {
+                    self.actions.push(Action::CloseWork);
+                    self.left(now);
+                }
+            }
+            Phase::Away | Phase::Joining { .. } | Phase::Live | Phase::Left => {}
+        }
+    }
+
+    /// Pings, gives up, and asks again.
+    fn watch_nodes(&mut self, now: Now) {
+        let silence = self.fleet.silence(now.ms, self.settings.node_timeout_ms);
+        self.actions.extend(silence.ping.into_iter().map(Action::Ping));
+        for slot in silence.lost {
+            self.lose_node(now, slot);
+        }
+        let me = self.me;
+        for node in self.fleet.iter_mut() {
+            if let Sync::Waiting(waiting) = &mut node.sync
+                && waiting.ask_again(now.ms)
+            {
+                self.actions.push(Action::ToNode(node.id, NodeBound::SnapshotAsk { router: me }.encode()));
+            }
+        }
+    }
+
+    fn expire(&mut self, now: Now) {
+        while let Some(closed) = self.receipts.expire(now.ms, &mut self.actions) {
+            self.count_receipt(closed);
+        }
+        let bytes_max = self.fleet.max_payload();
+        while self.questions.expire(now.ms, bytes_max, &mut self.actions) {
+            self.tally.queries += 1;
+        }
+        let (able, ownership) = (self.is_able(now), &self.ownership);
+        let duty =
+            |partition| if able && ownership.replies(partition, now.ms) { Duty::Publish } else { Duty::Remember };
+        self.presence.tick(now, self.membership.has_live_peer(), duty);
+        self.tally.drop(Dropped::Fact, self.presence.take_dropped());
+        self.contest_again(now);
+    }
+
+    pub(super) fn on_node_answered(&mut self, now: Now, node: NodeId) {
+        if let Some(slot) = self.fleet.slot(node) {
+            self.fleet.note_life(now.ms, slot);
+        }
+    }
+
+    pub(super) fn on_node_missing(&mut self, now: Now, node: NodeId) {
+        // Only where it is overdue: an answer to an older ping must not kill one that is back.
+        if let Some(slot) = self.fleet.slot(node)
+            && self.fleet.is_overdue(now.ms, slot)
+        {
+            self.lose_node(now, slot);
+        }
+    }
+
+    fn lose_node(&mut self, now: Now, slot: super::table::Slot) {
+        let Some(node) = self.fleet.get(slot) else { return };
+        let (id, seq) = (node.id, node.applied);
+        self.tally.nodes_lost += 1;
+        self.remove_node(now, slot, true);
+        if self.was_whole {
+            let duty = self.duty(now, token::partition_of_key(id.as_str()));
+            self.presence.node_lost(now, id, seq + 1, duty);
+        }
+    }
+}

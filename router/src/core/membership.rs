@@ -1,0 +1,336 @@
+//! Routers among themselves: who is live, terms, fences, and whether our own voice still comes back.
+//!
+//! A router counts for live when its live beats are heard, ourselves included: our own change of state takes effect when
+//! our beat that tells of it has come back through the bus, so that all hear it at the same place in the stream.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use holdfast_protocol::id::NodeId;
+use holdfast_protocol::wire::{Fence, RouterBeat, RouterState};
+
+use super::ownership::Change;
+use super::settings::{ROUTER_SILENCE_MS, SELF_SILENCE_MS};
+
+/// Fences that are remembered: routers that crashed and never came back, the oldest forgotten first.
+const FENCES_MAX: usize = 64;
+/// Beats of ours that may be under way.
+const UNDER_WAY_MAX: usize = 64;
+
+#[derive(Debug)]
+struct Peer {
+    state: RouterState,
+    heard_ms: u64,
+}
+
+/// What a beat or the passing of time changed.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// The live set changed, and how.
+    pub change: Option<Change>,
+    /// Others gave us up: stop, and join anew.
+    pub fenced: bool,
+    /// When a router that crashed was last heard: what it did not get done since is ours to repeat.
+    pub crashed_heard_ms: Option<u64>,
+}
+
+/// What is known of the routers.
+#[derive(Debug)]
+pub struct Membership {
+    me: NodeId,
+    term: u64,
+    /// The highest fence against us that we obeyed.
+    obeyed: u64,
+    number: u64,
+    under_way: VecDeque<(u64, u64)>,
+    /// When the last of our beats that came back was sent, and its number.
+    proof: Option<(u64, u64)>,
+    /// Beats before this number do not count: they are from before we joined anew.
+    proof_from: u64,
+    heard_of_me: Option<RouterState>,
+    peers: BTreeMap<NodeId, Peer>,
+    fences: VecDeque<Fence>,
+}
+
+impl Membership {
+    /// Knows nobody.
+    pub const fn new(me: NodeId) -> Self {
+        Self {
+            me,
+            term: 0,
+            obeyed: 0,
+            number: 0,
+            under_way: VecDeque::new(),
+            proof: None,
+            proof_from: 1,
+            heard_of_me: None,
+            peers: BTreeMap::new(),
+            fences: VecDeque::new(),
+        }
+    }
+
+    /// The highest term known.
+    pub const fn term(&self) -> u64 {
+        self.term
+    }
+
+    /// Routers that are live, ourselves included where we are.
+    pub fn live(&self) -> Vec<NodeId> {
+        let mut live: Vec<NodeId> =
+            self.peers.iter().filter(|(_, peer)| peer.state == RouterState::Live).map(|(id, _)| *id).collect();
+        if self.heard_of_me == Some(RouterState::Live) {
+            live.push(self.me);
+            live.sort_unstable();
+        }
+        live
+    }
+
+    /// Whether another router is live.
+    pub fn has_live_peer(&self) -> bool {
+        self.peers.values().any(|peer| peer.state == RouterState::Live)
+    }
+
+    /// Other routers in any state.
+    pub fn peers(&self) -> usize {
+        self.peers.len()
+    }
+
+    /// The next beat.
+    pub fn beat(&mut self, now_ms: u64, state: RouterState) -> RouterBeat {
+        self.number += 1;
+        if self.under_way.len() == UNDER_WAY_MAX {
+            self.under_way.pop_front();
+        }
+        self.under_way.push_back((self.number, now_ms));
+        RouterBeat {
+            router: self.me,
+            state,
+            number: self.number,
+            term: self.term,
+            live: self.live(),
+            fences: self.fences.iter().copied().collect(),
+        }
+    }
+
+    /// Whether our own voice came back lately, from after the last [`restart`](Self::restart).
+    pub fn is_proven(&self, now_ms: u64) -> bool {
+        self.proof.is_some_and(|(sent_ms, number)| number >= self.proof_from && now_ms < sent_ms + SELF_SILENCE_MS)
+    }
+
+    /// Starts over: nothing of before proves anything, we are not live, and who was silent with us is not judged for it.
+    pub fn restart(&mut self, now_ms: u64) {
+        self.proof_from = self.number + 1;
+        self.proof = None;
+        self.under_way.clear();
+        self.heard_of_me = None;
+        for peer in self.peers.values_mut() {
+            peer.heard_ms = now_ms;
+        }
+    }
+
+    /// Counts ourselves for live before our beat is back: where nobody else is.
+    pub fn assume_live(&mut self) -> Outcome {
+        self.heard_of_me = Some(RouterState::Live);
+        self.raise(Outcome { change: Some(Change::Orderly), ..Outcome::default() })
+    }
+
+    /// Takes a beat, our own or another's.
+    pub fn hear(&mut self, now_ms: u64, beat: &RouterBeat) -> Outcome {
+        let mut outcome = Outcome::default();
+        self.term = self.term.max(beat.term);
+        if beat.router == self.me {
+            self.hear_own(beat, &mut outcome);
+        } else {
+            self.hear_other(now_ms, beat, &mut outcome);
+        }
+        self.raise(outcome)
+    }
+
+    fn hear_own(&mut self, beat: &RouterBeat, outcome: &mut Outcome) {
+        while let Some(&(number, sent_ms)) = self.under_way.front()
+            && number <= beat.number
+        {
+            self.under_way.pop_front();
+            if number == beat.number {
+                self.proof = Some((sent_ms, number));
+            }
+        }
+        if beat.number < self.proof_from {
+            return;
+        }
+        let before = self.heard_of_me.replace(beat.state);
+        let was_live = before == Some(RouterState::Live);
+        if was_live != (beat.state == RouterState::Live) {
+            outcome.change = Some(Change::Orderly);
+        }
+    }
+
+    fn hear_other(&mut self, now_ms: u64, beat: &RouterBeat, outcome: &mut Outcome) {
+        let against_us = beat.fences.iter().filter(|fence| fence.router == self.me).map(|fence| fence.term).max();
+        if let Some(term) = against_us.filter(|term| *term > self.obeyed) {
+            self.obeyed = term;
+            outcome.fenced = true;
+        }
+        if let Some(at) = self.fences.iter().position(|fence| fence.router == beat.router) {
+            if beat.term < self.fences[at].term {
+                // It does not know yet that it was given up: what it says of itself is of before.
+                return;
+            }
+            self.fences.remove(at);
+        }
+        let peer = Peer { state: beat.state, heard_ms: now_ms };
+        let before = self.peers.insert(beat.router, peer).map(|peer| peer.state);
+        outcome.change = match (before == Some(RouterState::Live), beat.state) {
+            (false, RouterState::Live) | (true, RouterState::Leaving) => Some(Change::Orderly),
+            // It stopped at once, and discards what it holds.
+            (true, RouterState::Joining) => Some(Change::Crash),
+            (true, RouterState::Live) | (false, RouterState::Joining | RouterState::Leaving) => None,
+        };
+        if outcome.change == Some(Change::Crash) {
+            outcome.crashed_heard_ms = before.map(|_| now_ms);
+        }
+    }
+
+    /// Gives up whoever was silent for too long. To be called after all that was received has been heard.
+    pub fn tick(&mut self, now_ms: u64) -> Outcome {
+        let mut outcome = Outcome::default();
+        let silent: Vec<NodeId> = self
+            .peers
+            .iter()
+            .filter(|(_, peer)| now_ms >= peer.heard_ms + ROUTER_SILENCE_MS)
+            .map(|(router, _)| *router)
+            .collect();
+        for router in silent {
+            let Some(peer) = self.peers.remove(&router) else { continue };
+            if peer.state == RouterState::Live {
+                outcome.change = Some(Change::Crash);
+                let heard = outcome.crashed_heard_ms.map_or(peer.heard_ms, |ms| ms.min(peer.heard_ms));
+                outcome.crashed_heard_ms = Some(heard);
+                if self.fences.len() == FENCES_MAX {
+                    self.fences.pop_front();
+                }
+                self.fences.push_back(Fence { router, term: self.term + 1 });
+            }
+        }
+        self.raise(outcome)
+    }
+
+    const fn raise(&mut self, outcome: Outcome) -> Outcome {
+        if outcome.change.is_some() {
+            self.term += 1;
+        }
+        outcome
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn router(n: u8) -> NodeId {
+        NodeId::router([n; 8])
+    }
+
+    fn live_beat(from: &mut Membership, now_ms: u64) -> RouterBeat {
+        from.beat(now_ms, RouterState::Live)
+    }
+
+    /// Two routers that know each other, both live at 0.
+    fn pair() -> (Membership, Membership) {
+        let (mut a, mut b) = (Membership::new(router(1)), Membership::new(router(2)));
+        for _ in 0..2 {
+            let (beat_a, beat_b) = (live_beat(&mut a, 0), live_beat(&mut b, 0));
+            for membership in [&mut a, &mut b] {
+                membership.hear(0, &beat_a);
+                membership.hear(0, &beat_b);
+            }
+        }
+        (a, b)
+    }
+
+    #[test]
+    fn our_own_beat_must_have_come_back() {
+        let mut a = Membership::new(router(1));
+        let beat = live_beat(&mut a, 100);
+        assert!(!a.is_proven(100) && a.live().is_empty());
+
+        let outcome = a.hear(150, &beat);
+
+        assert_eq!(outcome.change, Some(Change::Orderly));
+        assert_eq!((a.live(), a.term()), (vec![router(1)], 1));
+        assert!(a.is_proven(599) && !a.is_proven(600), "counted from when it was sent");
+    }
+
+    #[test]
+    fn beats_of_before_prove_nothing_after_a_restart() {
+        let mut a = Membership::new(router(1));
+        let old = live_beat(&mut a, 100);
+        a.restart(1000);
+
+        a.hear(1000, &old);
+        assert!(!a.is_proven(1000) && a.live().is_empty());
+
+        let fresh = a.beat(1001, RouterState::Joining);
+        a.hear(1002, &fresh);
+        assert!(a.is_proven(1003));
+    }
+
+    #[test]
+    fn routers_that_know_each_other_share_term_and_live_set() {
+        let (a, b) = pair();
+        let mut both = [router(1), router(2)];
+        both.sort_unstable();
+        assert_eq!(a.live(), both);
+        assert_eq!((a.live(), a.term()), (b.live(), b.term()));
+    }
+
+    #[test]
+    fn a_silent_router_is_fenced_at_a_higher_term() {
+        let (mut a, _) = pair();
+        let before = a.term();
+        assert_eq!(a.tick(699), Outcome::default());
+
+        let outcome = a.tick(700);
+
+        assert_eq!((outcome.change, outcome.crashed_heard_ms), (Some(Change::Crash), Some(0)));
+        assert_eq!((a.term(), a.live()), (before + 1, vec![router(1)]));
+        assert_eq!(live_beat(&mut a, 700).fences, [Fence { router: router(2), term: before + 1 }]);
+    }
+
+    #[test]
+    fn the_fenced_router_obeys_once_and_comes_back_with_the_term() {
+        let (mut a, mut b) = pair();
+        a.tick(700);
+
+        let stale = live_beat(&mut b, 700);
+        assert_eq!(a.hear(710, &stale), Outcome::default(), "of before the fence");
+        assert_eq!(a.live(), [router(1)]);
+
+        let beat = live_beat(&mut a, 720);
+        assert!(b.hear(730, &beat).fenced);
+        assert!(!b.hear(740, &beat).fenced, "obeyed already");
+        b.restart(740);
+        let joining = b.beat(740, RouterState::Joining);
+        assert_eq!(a.hear(750, &joining).change, None);
+        assert!(live_beat(&mut a, 760).fences.is_empty());
+        let live = live_beat(&mut b, 770);
+        assert_eq!(a.hear(780, &live).change, Some(Change::Orderly));
+    }
+
+    #[test]
+    fn one_who_leaves_is_no_crash_and_leaves_no_fence() {
+        let (mut a, mut b) = pair();
+        let leaving = b.beat(10, RouterState::Leaving);
+
+        assert_eq!(a.hear(20, &leaving).change, Some(Change::Orderly));
+        assert_eq!(a.tick(2000), Outcome::default());
+        assert!(live_beat(&mut a, 2000).fences.is_empty() && a.peers() == 0);
+    }
+
+    #[test]
+    fn one_who_starts_over_is_out_at_once() {
+        let (mut a, mut b) = pair();
+        let joining = b.beat(10, RouterState::Joining);
+        assert_eq!(a.hear(20, &joining).change, Some(Change::Crash));
+        assert_eq!(a.live(), [router(1)]);
+    }
+}

@@ -1,0 +1,338 @@
+//! Facts: what the roster's changes mean to domain services, and when they are told.
+//!
+//! Every router follows every transition; the owner of the key publishes it, the others remember it for a moment, in
+//! case the owner is gone before it did. Knows no ownership: it is told the duty with each transition.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+use holdfast_protocol::fact::{FactBody, Transition, fact_id, rfc3339};
+use holdfast_protocol::id::NodeId;
+use holdfast_protocol::subject::Subjects;
+use holdfast_protocol::token;
+use holdfast_protocol::wire::Cause;
+
+use super::event::{Action, Now};
+
+/// How long facts of others are remembered: longer than it takes to see that their owner is gone.
+const MEMORY_MS: u64 = 2_500;
+/// Facts of others that are remembered.
+const MEMORY_MAX: usize = 65_536;
+
+/// What is to be done about a transition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Duty {
+    /// It is ours to publish.
+    Publish,
+    /// Another's: remember it for a moment.
+    Remember,
+}
+
+/// Where in the rosters something happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Position {
+    /// On which node.
+    pub node: NodeId,
+    /// At which of its batches.
+    pub seq: u64,
+    /// Why.
+    pub cause: Cause,
+}
+
+#[derive(Debug, Clone)]
+struct Fact {
+    transition: Transition,
+    key: Box<str>,
+    position: Position,
+    count: Option<u64>,
+    unix_ms: u64,
+}
+
+#[derive(Debug)]
+struct Lingering {
+    due_ms: u64,
+    position: Position,
+}
+
+/// Transitions on their way out.
+#[derive(Debug)]
+pub struct Presence {
+    linger_ms: u64,
+    facts_max: usize,
+    lingering: HashMap<Box<str>, Lingering, FixedState>,
+    /// Users by when they are due; the linger is the same for all, so they come in order.
+    due: VecDeque<(u64, Box<str>)>,
+    waiting: VecDeque<Fact>,
+    memory: VecDeque<(u64, Fact)>,
+    dropped: u64,
+}
+
+impl Presence {
+    /// Nothing has happened.
+    pub fn new(linger_ms: u64, facts_max: usize, hash_seed: u64) -> Self {
+        Self {
+            linger_ms,
+            facts_max,
+            lingering: HashMap::with_hasher(FixedState::with_seed(hash_seed)),
+            due: VecDeque::new(),
+            waiting: VecDeque::new(),
+            memory: VecDeque::new(),
+            dropped: 0,
+        }
+    }
+
+    /// Whether the user's last connection is gone, but not yet for the length of the linger.
+    pub fn is_lingering(&self, user: &str) -> bool {
+        self.lingering.contains_key(user)
+    }
+
+    /// A user has a first connection.
+    pub fn user_came(&mut self, now: Now, user: &str, position: Position, duty: Duty) {
+        if self.lingering.remove(user).is_none() {
+            self.fact(now, Transition::UserOnline, user, position, None, duty);
+        }
+    }
+
+    /// A user's last connection is gone.
+    pub fn user_went(&mut self, now: Now, user: &str, position: Position) {
+        let due_ms = now.ms + self.linger_ms;
+        self.lingering.insert(Box::from(user), Lingering { due_ms, position });
+        self.due.push_back((due_ms, Box::from(user)));
+    }
+
+    /// Members of a room changed from `before` to `after`; `announced` rooms also tell each change.
+    pub fn room_changed(
+        &mut self,
+        now: Now,
+        room: &str,
+        (before, after): (u64, u64),
+        announced: bool,
+        position: Position,
+        duty: Duty,
+    ) {
+        if before == 0 && after > 0 {
+            self.fact(now, Transition::RoomOccupied, room, position, None, duty);
+        }
+        if announced && before != after {
+            let transition = if after > before { Transition::RoomJoined } else { Transition::RoomLeft };
+            self.fact(now, transition, room, position, Some(after), duty);
+        }
+        if before > 0 && after == 0 {
+            self.fact(now, Transition::RoomVacated, room, position, None, duty);
+        }
+    }
+
+    /// A node is gone without having said so.
+    pub fn node_lost(&mut self, now: Now, node: NodeId, seq: u64, duty: Duty) {
+        let position = Position { node, seq, cause: Cause::NodeLost };
+        self.fact(now, Transition::NodeLost, node.as_str(), position, None, duty);
+    }
+
+    fn fact(&mut self, now: Now, transition: Transition, key: &str, at: Position, count: Option<u64>, duty: Duty) {
+        let fact = Fact { transition, key: Box::from(key), position: at, count, unix_ms: now.unix_ms };
+        match duty {
+            Duty::Publish => self.publish(fact),
+            Duty::Remember => {
+                if self.memory.len() == MEMORY_MAX {
+                    self.memory.pop_front();
+                }
+                self.memory.push_back((now.ms, fact));
+            }
+        }
+    }
+
+    fn publish(&mut self, fact: Fact) {
+        if self.waiting.len() >= self.facts_max {
+            self.waiting.pop_front();
+            self.dropped += 1;
+        }
+        self.waiting.push_back(fact);
+    }
+
+    /// Lets lingering users go whose time has come, and memories fade (`others`: while other routers are there to act).
+    pub fn tick(&mut self, now: Now, others: bool, duty: impl Fn(usize) -> Duty) {
+        while self.due.front().is_some_and(|(due_ms, _)| *due_ms <= now.ms) {
+            let Some((due_ms, user)) = self.due.pop_front() else { break };
+            if self.lingering.get(&*user).is_none_or(|lingering| lingering.due_ms != due_ms) {
+                continue;
+            }
+            if let Some(lingering) = self.lingering.remove(&*user) {
+                let duty = duty(token::partition_of_key(&user));
+                self.fact(now, Transition::UserOffline, &user, lingering.position, None, duty);
+            }
+        }
+        if others {
+            while self.memory.front().is_some_and(|(at_ms, _)| at_ms + MEMORY_MS < now.ms) {
+                self.memory.pop_front();
+            }
+        }
+    }
+
+    /// Publishes what is remembered of keys that are ours now, from `since_ms` on; they are forgotten.
+    pub fn take_over(&mut self, since_ms: u64, ours: impl Fn(usize) -> bool) {
+        for (at_ms, fact) in std::mem::take(&mut self.memory) {
+            if !ours(token::partition_of_key(&fact.key)) {
+                self.memory.push_back((at_ms, fact));
+            } else if at_ms >= since_ms {
+                self.publish(fact);
+            }
+        }
+    }
+
+    /// Hands out at most `limit` facts to publish.
+    pub fn drain(&mut self, subjects: &Subjects, limit: usize, actions: &mut Vec<Action>) -> usize {
+        let count = limit.min(self.waiting.len());
+        for fact in self.waiting.drain(..count) {
+            let Position { node, seq, cause } = fact.position;
+            let key = &*fact.key;
+            let (user, room) = match fact.transition {
+                Transition::ConnectionOpened
+                | Transition::ConnectionClosed
+                | Transition::UserOnline
+                | Transition::UserOffline => (Some(key), None),
+                Transition::RoomOccupied | Transition::RoomVacated | Transition::RoomJoined | Transition::RoomLeft => {
+                    (None, Some(key))
+                }
+                Transition::NodeLost => (None, None),
+            };
+            let body = FactBody {
+                id: &fact_id(fact.transition, key, node, seq),
+                time: &rfc3339(fact.unix_ms),
+                node: Some(node),
+                cause,
+                user,
+                room,
+                connection: None,
+                count: fact.count,
+            };
+            let subject = subjects.event(fact.transition.subject(), key);
+            actions.push(Action::Fact { subject, body: Bytes::from(body.encode()) });
+        }
+        count
+    }
+
+    /// Whether facts wait to be published.
+    pub fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Takes the number of facts dropped because too many waited.
+    pub const fn take_dropped(&mut self) -> u64 {
+        std::mem::replace(&mut self.dropped, 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: u64) -> Now {
+        Now { ms, unix_ms: 1_700_000_000_000 + ms }
+    }
+
+    fn position(seq: u64) -> Position {
+        Position { node: NodeId::gateway([1; 8]), seq, cause: Cause::Connect }
+    }
+
+    fn presence() -> Presence {
+        Presence::new(5_000, 100, 1)
+    }
+
+    fn drained(presence: &mut Presence) -> Vec<String> {
+        let mut actions = Vec::new();
+        presence.drain(&Subjects::new("hf"), usize::MAX, &mut actions);
+        actions
+            .into_iter()
+            .map(|action| match action {
+                Action::Fact { subject, .. } => subject,
+                other => panic!("not a fact: {other:?}"),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_user_is_offline_only_after_the_linger() {
+        let mut presence = presence();
+        presence.user_came(at(0), "u", position(1), Duty::Publish);
+        presence.user_went(at(100), "u", position(2));
+        presence.tick(at(5_099), false, |_| Duty::Publish);
+        assert_eq!(drained(&mut presence), ["hf.event.user.online.u"]);
+        assert!(presence.is_lingering("u"));
+
+        presence.tick(at(5_100), false, |_| Duty::Publish);
+
+        assert_eq!(drained(&mut presence), ["hf.event.user.offline.u"]);
+        assert!(!presence.is_lingering("u"));
+    }
+
+    #[test]
+    fn one_who_comes_back_in_time_never_went() {
+        let mut presence = presence();
+        presence.user_came(at(0), "u", position(1), Duty::Publish);
+        presence.user_went(at(100), "u", position(2));
+        presence.user_came(at(200), "u", position(3), Duty::Publish);
+        presence.user_went(at(300), "u", position(4));
+
+        presence.tick(at(5_200), false, |_| Duty::Publish);
+        assert_eq!(drained(&mut presence), ["hf.event.user.online.u"], "the first going is forgotten");
+        presence.tick(at(5_300), false, |_| Duty::Publish);
+        assert_eq!(drained(&mut presence), ["hf.event.user.offline.u"]);
+    }
+
+    #[test]
+    fn rooms_have_no_linger_and_tell_each_change_where_announced() {
+        let mut presence = presence();
+        presence.room_changed(at(0), "r", (0, 1), true, position(1), Duty::Publish);
+        presence.room_changed(at(0), "r", (1, 2), true, position(2), Duty::Publish);
+        presence.room_changed(at(0), "r", (2, 0), true, position(3), Duty::Publish);
+        presence.room_changed(at(0), "s", (0, 3), false, position(4), Duty::Publish);
+
+        assert_eq!(
+            drained(&mut presence),
+            [
+                "hf.event.room.occupied.r",
+                "hf.event.room.joined.r",
+                "hf.event.room.joined.r",
+                "hf.event.room.left.r",
+                "hf.event.room.vacated.r",
+                "hf.event.room.occupied.s",
+            ]
+        );
+    }
+
+    #[test]
+    fn facts_of_a_dead_owner_are_taken_over_from_when_it_was_last_heard() {
+        let mut presence = presence();
+        presence.room_changed(at(1_000), "old", (0, 1), false, position(1), Duty::Remember);
+        presence.room_changed(at(2_000), "new", (0, 1), false, position(2), Duty::Remember);
+        assert_eq!(drained(&mut presence), [""; 0]);
+
+        presence.take_over(1_500, |_| true);
+
+        assert_eq!(drained(&mut presence), ["hf.event.room.occupied.new"]);
+        presence.take_over(0, |_| true);
+        assert_eq!(drained(&mut presence), [""; 0], "once");
+    }
+
+    #[test]
+    fn memories_fade_while_others_act() {
+        let mut presence = presence();
+        presence.room_changed(at(0), "r", (0, 1), false, position(1), Duty::Remember);
+        presence.tick(at(60_000), false, |_| Duty::Publish);
+        presence.tick(at(60_001), true, |_| Duty::Publish);
+        presence.take_over(0, |_| true);
+        assert_eq!(drained(&mut presence), [""; 0]);
+    }
+
+    #[test]
+    fn too_many_facts_drop_the_oldest_and_are_counted() {
+        let mut presence = presence();
+        for n in 0..103 {
+            presence.room_changed(at(0), &format!("r{n}"), (0, 1), false, position(1), Duty::Publish);
+        }
+        assert_eq!(presence.take_dropped(), 3);
+        assert_eq!(drained(&mut presence).first().map(String::as_str), Some("hf.event.room.occupied.r3"));
+    }
+}

@@ -1,0 +1,151 @@
+//! What the core counts. Plain integers: the shell carries them into metrics.
+
+/// What a message was for; a label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// `send.user`
+    User,
+    /// `send.room`
+    Room,
+    /// `send.connection`
+    Connection,
+    /// `send.all`
+    All,
+    /// `send.many`
+    Many,
+    /// `ctl.*`
+    Command,
+}
+
+impl Kind {
+    /// Each kind.
+    pub const ALL: [Self; 6] = [Self::User, Self::Room, Self::Connection, Self::All, Self::Many, Self::Command];
+
+    /// The label.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Room => "room",
+            Self::Connection => "connection",
+            Self::All => "all",
+            Self::Many => "many",
+            Self::Command => "command",
+        }
+    }
+}
+
+/// What became of a message we handled; a label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Routed {
+    /// Packed for at least one node.
+    Forwarded,
+    /// No node has a connection of the target.
+    Offline,
+    /// A subject or header was refused.
+    Refused,
+    /// It does not fit into a message to a node.
+    TooLarge,
+}
+
+impl Routed {
+    /// Each result.
+    pub const ALL: [Self; 4] = [Self::Forwarded, Self::Offline, Self::Refused, Self::TooLarge];
+
+    /// The label.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Forwarded => "ok",
+            Self::Offline => "offline",
+            Self::Refused => "refused",
+            Self::TooLarge => "too_large",
+        }
+    }
+}
+
+/// Why something was thrown away; a label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dropped {
+    /// A message came while we were cut off or not whole.
+    NotLive,
+    /// A receipt was pending when we were cut off.
+    ReceiptCutOff,
+    /// A query was pending when we were cut off.
+    QueryCutOff,
+    /// Work for nodes was packed when we were cut off.
+    PacketCutOff,
+    /// Work was packed for a node that is gone.
+    NodeGone,
+    /// A receipt was answered before its time, to make room.
+    ReceiptEarly,
+    /// A query was refused, too many waited.
+    QueryRefused,
+    /// A fact, too many waited.
+    Fact,
+}
+
+impl Dropped {
+    /// Each reason.
+    pub const ALL: [Self; 8] = [
+        Self::NotLive,
+        Self::ReceiptCutOff,
+        Self::QueryCutOff,
+        Self::PacketCutOff,
+        Self::NodeGone,
+        Self::ReceiptEarly,
+        Self::QueryRefused,
+        Self::Fact,
+    ];
+
+    /// The label.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::NotLive => "not_live",
+            Self::ReceiptCutOff => "receipt_cut_off",
+            Self::QueryCutOff => "query_cut_off",
+            Self::PacketCutOff => "packet_cut_off",
+            Self::NodeGone => "node_gone",
+            Self::ReceiptEarly => "receipt_early",
+            Self::QueryRefused => "query_refused",
+            Self::Fact => "fact",
+        }
+    }
+}
+
+/// Counters; each grows for the life of the router.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Messages handled, by [`Kind`] and [`Routed`].
+    pub routed: [[u64; 4]; 6],
+    /// Things thrown away, by [`Dropped`].
+    pub dropped: [u64; 8],
+    /// Receipts with all nodes' reports.
+    pub receipts_complete: u64,
+    /// Receipts that some node was late for.
+    pub receipts_late: u64,
+    /// Queries answered, errors among them.
+    pub queries: u64,
+    /// Facts published.
+    pub facts: u64,
+    /// Snapshots that came, by [`Reason`](super::sync::Reason).
+    pub resyncs: [u64; 3],
+    /// Milliseconds spent waiting for them.
+    pub resync_ms: u64,
+    /// Nodes given up without a word from them.
+    pub nodes_lost: u64,
+    /// Partitions that became ours.
+    pub partition_moves: u64,
+    /// Times we stopped because others or the bus had given us up.
+    pub fenced: u64,
+}
+
+impl Tally {
+    /// Counts a message.
+    pub const fn route(&mut self, kind: Kind, routed: Routed) {
+        self.routed[kind as usize][routed as usize] += 1;
+    }
+
+    /// Counts what was thrown away.
+    pub const fn drop(&mut self, reason: Dropped, count: u64) {
+        self.dropped[reason as usize] += count;
+    }
+}

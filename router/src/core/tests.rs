@@ -1,0 +1,1 @@
+//! Routers driven by hand.
