@@ -1,0 +1,45 @@
+//! `cargo xtask check`: everything a change must pass besides the tests. Goes on after a failure, to tell all of them.
+
+use crate::{docs, run, tidy};
+use anyhow::Result;
+use std::process::{Command, ExitCode};
+
+pub(crate) fn run() -> Result<ExitCode> {
+    let mut failed = Vec::new();
+    let mut step = |name: &'static str, passed: Result<bool>| {
+        match passed {
+            Ok(true) => return,
+            Ok(false) => {}
+            Err(error) => run::say(&format!("{name}: {error:#}")),
+        }
+        failed.push(name);
+    };
+    step("format", cargo(&["fmt", "--all", "--check"], |_| {}));
+    step("tidy", tidy::check());
+    step("clippy", cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"], |_| {}));
+    step(
+        "rustdoc",
+        cargo(&["doc", "--workspace", "--no-deps"], |command| {
+            command.env("RUSTDOCFLAGS", "-D warnings");
+        }),
+    );
+    step("generated docs", docs::check());
+    if run::cargo().args(["deny", "--version"]).output().is_ok_and(|output| output.status.success()) {
+        step("dependencies", cargo(&["deny", "check"], |_| {}));
+    } else {
+        run::say("dependencies: skipped, cargo-deny is not installed");
+    }
+    if failed.is_empty() {
+        run::say("everything checked is in order");
+        return Ok(ExitCode::SUCCESS);
+    }
+    run::say(&format!("not in order: {}", failed.join(", ")));
+    Ok(ExitCode::FAILURE)
+}
+
+fn cargo(arguments: &[&str], with: impl FnOnce(&mut Command)) -> Result<bool> {
+    run::say(&format!("cargo {}", arguments.join(" ")));
+    let mut command = run::cargo();
+    with(&mut command);
+    run::shown(command.args(arguments))
+}

@@ -1,0 +1,63 @@
+//! The suites nobody of us wrote: each finds or gets its own tools, and is skipped (77) with one line where it cannot.
+
+mod autobahn;
+mod browser;
+
+use crate::{SKIPPED, run};
+use anyhow::Result;
+use clap::ValueEnum;
+use std::fmt;
+use std::process::ExitCode;
+
+/// A suite of others' making.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Suite {
+    /// Autobahn|Testsuite against the echo route, plain and TLS; needs a CPython 2.7 and a C compiler.
+    Conformance,
+    /// The demo page in headless Chromium.
+    Browser,
+    /// WebSocket and STOMP client libraries of several languages.
+    Clients,
+    /// The Helm chart against a real Kubernetes API.
+    Chart,
+    /// Networks that lose, delay and cut.
+    Faults,
+}
+
+/// How a suite ended.
+#[derive(Debug)]
+enum Outcome {
+    Passed,
+    Failed,
+    /// What is missing.
+    Skipped(String),
+}
+
+pub(crate) fn run(suite: Suite) -> Result<ExitCode> {
+    let outcome = match suite {
+        Suite::Conformance => autobahn::run()?,
+        Suite::Browser => browser::run()?,
+        Suite::Clients => not_yet("the runs of other people's client libraries"),
+        Suite::Chart => not_yet("the Helm chart"),
+        Suite::Faults => not_yet("the network fault injection"),
+    };
+    Ok(match outcome {
+        Outcome::Passed => ExitCode::SUCCESS,
+        Outcome::Failed => ExitCode::FAILURE,
+        Outcome::Skipped(what) => {
+            run::say(&format!("{suite} skipped: {what}"));
+            ExitCode::from(SKIPPED)
+        }
+    })
+}
+
+fn not_yet(what: &str) -> Outcome {
+    Outcome::Skipped(format!("{what} is not part of the repository yet"))
+}
+
+impl fmt::Display for Suite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let value = self.to_possible_value();
+        f.write_str(value.as_ref().map_or("", |value| value.get_name()))
+    }
+}
