@@ -272,6 +272,11 @@ async fn router_link_breaks(link: Link) {
         clients[0].leave(&format!("r{number}")).await;
         clients[0].join(&format!("s{number}")).await;
     }
+    clients[1].ping().await;
+    let mut ids = BTreeSet::new();
+    for message in clients[1].messages() {
+        assert!(ids.insert(message.id.clone()), "twice: {message:?}");
+    }
     cluster.router(0).proxy().set(Link::Open);
     cluster.whole().await;
 
@@ -279,11 +284,6 @@ async fn router_link_breaks(link: Link) {
     for number in 0..10 {
         assert_eq!(service.send(To::room(&format!("r{number}"))).receipt().await.matched, 1);
         assert_eq!(service.send(To::room(&format!("s{number}"))).receipt().await.matched, 1);
-    }
-    let mut ids = BTreeSet::new();
-    clients[1].ping().await;
-    for message in clients[1].messages() {
-        assert!(ids.insert(message.id.clone()), "twice: {message:?}");
     }
 }
 

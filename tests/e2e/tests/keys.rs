@@ -2,7 +2,8 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use holdfast_harness::{Claims, Cluster, Folder};
+use holdfast_harness::http::StaticServer;
+use holdfast_harness::{Claims, Cluster, Folder, eventually};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519, PKCS_RSA_SHA256};
 use serde_json::{Value, json};
@@ -107,6 +108,28 @@ async fn tokens_of_every_algorithm_are_verified_by_a_key_set() {
     for token in [stranger, confused, Claims::of("eve").unsigned(), Claims::of("eve").sign()] {
         assert_eq!(cluster.gateway(0).client().bearer(&token).refused().await.status, 401);
     }
+}
+
+#[tokio::test]
+async fn unknown_key_id_makes_the_gateway_fetch_the_key_set_again() {
+    let old = elliptic("old", "P-256", &PKCS_ECDSA_P256_SHA256);
+    let new = elliptic("new", "P-256", &PKCS_ECDSA_P256_SHA256);
+    let server = StaticServer::start(&json!({"keys": [old.jwk]}).to_string()).await;
+    let cluster =
+        Cluster::builder().without_secret().gateway_setting("HOLDFAST_AUTH__JWT__JWKS", &server.url()).start().await;
+    let client = |signer: &Signer| cluster.gateway(0).client().bearer(&signer.token(Algorithm::ES256, "ana"));
+    client(&old).open().await;
+
+    server.set(&json!({"keys": [old.jwk, new.jwk]}).to_string());
+    eventually("a token of the new key is accepted", async || match client(&new).try_open().await {
+        Ok(_) => Ok(()),
+        Err(answer) => Err(format!("{answer:?}")),
+    })
+    .await;
+    drop(server);
+
+    client(&old).open().await;
+    client(&new).open().await;
 }
 
 #[tokio::test]

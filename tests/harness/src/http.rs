@@ -4,6 +4,9 @@ use std::io;
 use std::net::SocketAddr;
 
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use crate::stream::{self, Reach, Stream};
 use crate::wait::bounded;
@@ -117,4 +120,54 @@ pub(crate) async fn read_body(stream: &mut BufReader<Box<dyn Stream>>, mut head:
     }
     head.body = String::from_utf8_lossy(&body).into_owned();
     Ok(head)
+}
+
+/// A server that answers every request with the same text, until the text is changed.
+#[derive(Debug)]
+pub struct StaticServer {
+    address: SocketAddr,
+    body: watch::Sender<String>,
+    _accept: JoinSet<()>,
+}
+
+impl StaticServer {
+    /// Starts one on a free port.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub async fn start(body: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("listen on a free port");
+        let address = listener.local_addr().expect("a listener has an address");
+        let (body, current) = watch::channel(body.to_owned());
+        let mut accept = JoinSet::new();
+        accept.spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let body = current.borrow().clone();
+                // A client that goes away early is none of ours.
+                let _gone = answer(stream, &body).await;
+            }
+        });
+        Self { address, body, _accept: accept }
+    }
+
+    /// Its URL.
+    pub fn url(&self) -> String {
+        format!("http://{}/", self.address)
+    }
+
+    /// Changes the text.
+    pub fn set(&self, body: &str) {
+        self.body.send_replace(body.to_owned());
+    }
+}
+
+async fn answer(stream: TcpStream, body: &str) -> io::Result<()> {
+    let mut stream = BufReader::new(stream);
+    let mut line = String::new();
+    while stream.read_line(&mut line).await? > 2 {
+        line.clear();
+    }
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length:";
+    stream.write_all(format!("{head} {}\r\n\r\n{body}", body.len()).as_bytes()).await?;
+    stream.shutdown().await
 }
