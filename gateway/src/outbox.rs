@@ -158,10 +158,11 @@ impl Outbox {
         filled
     }
 
-    /// Takes note that so many bytes of what [`Self::fill`] pointed at have been written.
-    pub fn advance(&mut self, bytes: usize) {
+    /// Takes note that so many bytes of what [`Self::fill`] pointed at have been written; calls `written` for each
+    /// frame that is whole now.
+    pub fn advance(&mut self, bytes: usize, written: impl FnMut(&Bytes)) {
         if let Some(waiting) = &mut self.waiting {
-            waiting.advance(bytes);
+            waiting.advance(bytes, written);
         }
         self.release();
     }
@@ -305,7 +306,7 @@ impl Waiting {
         }
     }
 
-    fn advance(&mut self, mut bytes: usize) {
+    fn advance(&mut self, mut bytes: usize, mut written: impl FnMut(&Bytes)) {
         while let Some(first) = self.entries.front() {
             let rest = first.frame.len() - self.head_written;
             if bytes < rest {
@@ -315,8 +316,9 @@ impl Waiting {
             bytes -= rest;
             self.head_written = 0;
             self.bytes -= first.frame.len();
-            if let Some(Entry { number, class, .. }) = self.entries.pop_front() {
+            if let Some(Entry { number, class, frame, .. }) = self.entries.pop_front() {
                 self.forget_key(number, &class);
+                written(&frame);
             }
             self.tidy();
             if bytes == 0 {

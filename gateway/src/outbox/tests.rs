@@ -38,7 +38,7 @@ fn write(outbox: &mut Outbox, now: Now, bytes: usize, lost: &mut Lost) -> Vec<u8
     let filled = outbox.fill(now, &mut slices, lost);
     let ready = slices.get(..filled).unwrap().iter().flat_map(|slice| slice.iter().copied());
     let written: Vec<u8> = ready.take(bytes).collect();
-    outbox.advance(written.len());
+    outbox.advance(written.len(), |_| {});
     written
 }
 

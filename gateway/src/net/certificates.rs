@@ -1,0 +1,107 @@
+//! What we show clients over TLS, and how TLS is set up. The certificate can be exchanged while connections live.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use rustls::ServerConfig;
+use rustls::crypto::aws_lc_rs;
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem};
+
+/// Why a certificate cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum CertificateError {
+    /// The file of certificates.
+    #[error("cannot read certificates from {path}")]
+    Certificates {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: pem::Error,
+    },
+    /// It has none.
+    #[error("no certificate in {path}")]
+    Empty {
+        /// Which.
+        path: PathBuf,
+    },
+    /// The file of the key.
+    #[error("cannot read a private key from {path}")]
+    Key {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: pem::Error,
+    },
+    /// Not a pair, or of a kind that TLS cannot use.
+    #[error("certificate and key do not make a usable pair")]
+    Pair(#[source] rustls::Error),
+    /// TLS cannot be set up.
+    #[error("cannot set TLS up")]
+    Setup(#[source] rustls::Error),
+}
+
+/// The certificate that new connections are shown.
+#[derive(Debug)]
+pub struct Certificates {
+    current: ArcSwap<CertifiedKey>,
+}
+
+impl Certificates {
+    /// Reads a chain and its key from PEM files.
+    ///
+    /// # Errors
+    /// Files that cannot be read or do not belong together.
+    pub fn load(certificates: &Path, key: &Path) -> Result<Arc<Self>, CertificateError> {
+        Ok(Arc::new(Self { current: ArcSwap::from_pointee(read(certificates, key)?) }))
+    }
+
+    /// Reads again; on an error the present certificate stays. Connections that are there keep theirs.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn reload(&self, certificates: &Path, key: &Path) -> Result<(), CertificateError> {
+        self.current.store(Arc::new(read(certificates, key)?));
+        Ok(())
+    }
+}
+
+impl ResolvesServerCert for Certificates {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.current.load_full())
+    }
+}
+
+fn read(certificates: &Path, key: &Path) -> Result<CertifiedKey, CertificateError> {
+    let unreadable = |source| CertificateError::Certificates { path: certificates.to_owned(), source };
+    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(certificates)
+        .map_err(unreadable)?
+        .collect::<Result<_, _>>()
+        .map_err(unreadable)?;
+    if chain.is_empty() {
+        return Err(CertificateError::Empty { path: certificates.to_owned() });
+    }
+    let key = PrivateKeyDer::from_pem_file(key)
+        .map_err(|source| CertificateError::Key { path: key.to_owned(), source })?;
+    CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider()).map_err(CertificateError::Pair)
+}
+
+/// TLS 1.2 and 1.3 for HTTP/1.1 with resumption by tickets, whose keys this process makes and renews itself: nothing
+/// is stored per session.
+///
+/// # Errors
+/// A crypto library that cannot make ticket keys.
+pub fn server_config(certificates: Arc<Certificates>) -> Result<Arc<ServerConfig>, CertificateError> {
+    let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
+        .map_err(CertificateError::Setup)?
+        .with_no_client_auth()
+        .with_cert_resolver(certificates);
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.ticketer = aws_lc_rs::Ticketer::new().map_err(CertificateError::Setup)?;
+    Ok(Arc::new(config))
+}

@@ -1,0 +1,93 @@
+//! What the network side asks of the rest of the thread: which paths there are, who may come in, and who owns the
+//! connections. The shard with its gatekeeper is the real one; tests have a small one of their own.
+
+use std::fmt::Debug;
+use std::future::Future;
+
+use holdfast_protocol::close::Close;
+use hyper::StatusCode;
+use hyper::http::request::Parts;
+
+use super::connection::{Connection, Limits};
+use crate::clock::Now;
+use crate::session::Incoming;
+use crate::shard::ClosedBy;
+
+/// Where a path leads.
+#[derive(Debug)]
+pub enum Route<E> {
+    /// To an endpoint.
+    Endpoint(E),
+    /// To the echo route.
+    Echo,
+    /// Nowhere.
+    Refuse(Refused),
+}
+
+/// A handshake answered with something else than 101.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// The status.
+    pub status: StatusCode,
+    /// Headers that go with it.
+    pub headers: Vec<(&'static str, &'static str)>,
+    /// A line for people.
+    pub body: &'static str,
+    /// What it counts as.
+    pub counted: crate::metrics::Handshake,
+}
+
+/// A handshake that succeeds.
+#[derive(Debug)]
+pub struct Admitted<A> {
+    /// What the connection is opened with.
+    pub admission: A,
+    /// The sub-protocol that is chosen; never one that carries a credential.
+    pub subprotocol: Option<&'static str>,
+    /// For its socket.
+    pub limits: Limits,
+}
+
+/// The owner of a thread's connections. Cheap to clone; all calls return at once except [`Self::admit`].
+pub trait Host: Clone + 'static {
+    /// What a path leads to.
+    type Endpoint;
+    /// What a connection is opened with.
+    type Admission: 'static;
+    /// Names a connection.
+    type Key: Copy + Debug + 'static;
+
+    /// The time.
+    fn now(&self) -> Now;
+
+    /// Where a path leads.
+    fn route(&self, path: &str) -> Route<Self::Endpoint>;
+
+    /// Who may come in: origin, sub-protocol, credential.
+    fn admit(
+        &self,
+        endpoint: &Self::Endpoint,
+        head: &Parts,
+    ) -> impl Future<Output = Result<Admitted<Self::Admission>, Refused>>;
+
+    /// Takes a connection over.
+    fn open(&self, now: Now, admission: Self::Admission, connection: Connection, secure: bool) -> Self::Key;
+
+    /// A message came.
+    fn receive(&self, now: Now, key: Self::Key, incoming: Incoming<'_>);
+
+    /// The client broke the protocol: close with this.
+    fn fail(&self, now: Now, key: Self::Key, close: Close);
+
+    /// The socket is done with: forget the connection.
+    fn closed(&self, now: Now, key: Self::Key, by: ClosedBy);
+
+    /// Lends the connection; `None` if it is forgotten.
+    fn with<R>(&self, key: Self::Key, work: impl FnOnce(&mut Connection) -> R) -> Option<R>;
+
+    /// Whether reading must pause.
+    fn congested(&self) -> bool;
+
+    /// A driver did its share of this turn.
+    fn finish_turn(&self, now: Now);
+}

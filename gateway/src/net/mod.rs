@@ -1,0 +1,173 @@
+//! Sockets: listeners, TLS, the HTTP side of a handshake, and one small task per connection.
+//!
+//! Everything here runs on a shard's thread and only moves bytes, frames and time to the [`Host`] and back; it knows
+//! no session, no dialect and no bus. An idle connection is a slab entry of the shard and a parked task here: no read
+//! or write buffer, no timer, no channel.
+//!
+//! Reading order: listener (sockets that listen), certificates (TLS settings), http (a request and its answer),
+//! upgrade (what a handshake must look like), connection (a socket with its queue), driver (the task that reads),
+//! transport and tls (bytes).
+
+mod host;
+pub mod listener;
+pub mod certificates;
+mod http;
+pub mod upgrade;
+mod connection;
+mod driver;
+mod transport;
+mod tls;
+mod scratch;
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Waker};
+use std::time::Duration;
+
+use rustls::ServerConfig;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use connection::{CLOSE_WAIT_MS, Connection, Limits};
+pub use host::{Admitted, Host, Refused, Route};
+pub use transport::{HandshakeError, Transport};
+
+use crate::metrics::ShardCells;
+
+/// How long a closed socket may take to read our last bytes before it is dropped with whatever it still sends.
+const LINGER: Duration = Duration::from_secs(2);
+/// How often a congested shard is asked whether reading may go on.
+const RESUME_INTERVAL: Duration = Duration::from_millis(5);
+
+/// What the HTTP side allows.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// For a TLS handshake.
+    pub tls_timeout: Duration,
+    /// For a request's head; also how long a kept-alive connection may idle.
+    pub head_timeout: Duration,
+    /// From accept to the end of the HTTP phase, whatever happens in between.
+    pub http_timeout: Duration,
+    /// Largest head of a request.
+    pub head_bytes_max: usize,
+    /// Connections of a shard that are in the HTTP phase; beyond that the listener's backlog holds them.
+    pub handshakes_max: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            tls_timeout: Duration::from_secs(10),
+            head_timeout: Duration::from_secs(10),
+            http_timeout: Duration::from_secs(60),
+            head_bytes_max: 32 * 1024,
+            handshakes_max: 8192,
+        }
+    }
+}
+
+/// The network side of one shard.
+#[derive(Debug)]
+pub struct Net<H> {
+    host: H,
+    settings: Settings,
+    cells: Arc<ShardCells>,
+    /// Every task of this shard's sockets. A connection's ends with its socket; all have deadlines for ending.
+    tasks: TaskTracker,
+    /// Cancelled when no more connections are to be accepted.
+    accepting: CancellationToken,
+    handshakes: Arc<Semaphore>,
+    /// Drivers that wait for the host to be less busy. One entry per wake of a paused driver, gone within
+    /// [`RESUME_INTERVAL`] of the end of the congestion.
+    paused: RefCell<Vec<Waker>>,
+}
+
+/// A socket that listens, and whether it speaks TLS.
+#[derive(Debug)]
+pub struct Listening {
+    /// Bound and listening.
+    pub socket: std::net::TcpListener,
+    /// TLS if set.
+    pub tls: Option<Arc<ServerConfig>>,
+}
+
+impl<H: Host> Net<H> {
+    /// The network side of a shard, with no socket yet. What it counts goes into the shard's cells.
+    pub fn new(host: H, settings: Settings, cells: Arc<ShardCells>) -> Rc<Self> {
+        let handshakes = Arc::new(Semaphore::new(settings.handshakes_max));
+        Rc::new(Self {
+            host,
+            settings,
+            cells,
+            tasks: TaskTracker::new(),
+            accepting: CancellationToken::new(),
+            handshakes,
+            paused: RefCell::default(),
+        })
+    }
+
+    /// Accepts connections from now on. Must be called on the shard's runtime.
+    ///
+    /// # Errors
+    /// A socket the runtime cannot take.
+    pub fn serve(self: &Rc<Self>, listening: Listening) -> std::io::Result<()> {
+        listening.socket.set_nonblocking(true)?;
+        let listener = tokio::net::TcpListener::from_std(listening.socket)?;
+        drop(self.tasks.spawn_local(listener::accept(Rc::clone(self), listener, listening.tls)));
+        Ok(())
+    }
+
+    /// Closes the listeners. Connections that are there stay.
+    pub fn stop_accepting(&self) {
+        self.accepting.cancel();
+    }
+
+    /// Waits until every connection and listener has ended. Cancel-safe.
+    pub async fn ended(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    /// Ends a socket on which our last byte was written: what the client still sends is read and thrown away for a
+    /// while, since closing on unread bytes makes the kernel reset the connection, and our last frame be lost.
+    fn linger(&self, mut transport: Transport) {
+        if transport.finish().is_err() {
+            return;
+        }
+        drop(self.tasks.spawn_local(async move {
+            let drained = std::future::poll_fn(|cx| transport.poll_discard(cx));
+            let mut drained = std::pin::pin!(drained);
+            let end = tokio::time::sleep(LINGER);
+            let mut end = std::pin::pin!(end);
+            loop {
+                tokio::select! {
+                    read = &mut drained => if read.map_or(true, |bytes| bytes == 0) { break },
+                    () = &mut end => break,
+                }
+            }
+        }));
+    }
+
+    /// Whether a driver must not read now; it is woken when it may.
+    fn is_paused(this: &Rc<Self>, cx: &Context<'_>) -> bool {
+        if !this.host.congested() {
+            return false;
+        }
+        let mut paused = this.paused.borrow_mut();
+        paused.push(cx.waker().clone());
+        if paused.len() == 1 {
+            // Ends once nobody is paused.
+            let net = Rc::clone(this);
+            drop(this.tasks.spawn_local(async move {
+                while net.host.congested() {
+                    tokio::time::sleep(RESUME_INTERVAL).await;
+                    net.host.finish_turn(net.host.now());
+                }
+                net.paused.take().into_iter().for_each(Waker::wake);
+            }));
+        }
+        true
+    }
+}
