@@ -188,6 +188,12 @@ impl Bus {
         }
     }
 
+    /// Messages that wait because the connection is slower than what is published: who reads more work from the bus
+    /// should wait until this falls.
+    pub fn backlog(&self) -> usize {
+        self.outbox.len()
+    }
+
     /// A fresh subject for answers to this process alone.
     pub fn new_inbox(&self) -> String {
         self.client.new_inbox()

@@ -77,6 +77,11 @@ impl Outbox {
         Ok(())
     }
 
+    /// Messages that wait here.
+    pub(super) fn len(&self) -> usize {
+        self.lock().overflow.len()
+    }
+
     /// Drops what waits, and tells how much that was.
     pub(super) fn forget(&self) -> usize {
         let mut queue = self.lock();
