@@ -1,7 +1,7 @@
 //! Bad input, limits, and the close catalogue.
 
 use holdfast_harness::client::{RawFrame, opcode};
-use holdfast_harness::{cluster, unique};
+use holdfast_harness::{To, cluster, unique};
 use holdfast_protocol::close::Close;
 use serde_json::json;
 
@@ -143,8 +143,33 @@ async fn half_closed_client_is_let_go() {
 
     client.shut_down().await;
 
-    service.until_matched(&holdfast_harness::To::user(&user), 0).await;
+    service.until_matched(&To::user(&user), 0).await;
     client.stream_ends().await;
+}
+
+#[tokio::test]
+async fn client_that_does_not_read_is_closed_with_4008_and_its_neighbours_get_everything() {
+    let cluster = cluster::shared().await;
+    let service = cluster.service().await;
+    let (room, slow) = (unique("r"), unique("slow"));
+    let reader = cluster.gateway(0).connect(&unique("reader")).await;
+    reader.join(&room).await;
+    let mut client = cluster.gateway(0).client().user(&slow).receive_buffer(4096).raw_welcomed().await;
+    service.ctl(To::user(&slow), &json!({"do": "join", "room": room})).receipt().await;
+
+    let (filler, mut sent) = (json!("f".repeat(60_000)), 0);
+    loop {
+        let receipt = service.send(To::room(&room)).json(&filler).receipt().await;
+        sent += 1;
+        if receipt.matched == 1 {
+            break;
+        }
+        assert!(sent < 1000, "60 MB to a client that does not read: {receipt:?}");
+    }
+
+    assert_eq!(client.close_code().await, 4008);
+    assert_eq!(reader.until_messages(sent).await.len(), sent);
+    service.until_matched(&To::user(&slow), 0).await;
 }
 
 #[tokio::test]

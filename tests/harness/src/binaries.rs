@@ -36,7 +36,7 @@ pub fn nats_server() -> PathBuf {
             }
             let search = variable("PATH").unwrap_or_default();
             let tools = target_profile_folder().join("../tools");
-            let folders = env::split_paths(&search).chain([tools.join("bin"), tools]);
+            let folders = env::split_paths(&search).chain([tools]);
             let mut seen = Vec::new();
             for path in folders.map(|folder| folder.join("nats-server")).filter(|path| path.is_file()) {
                 match version(&path) {
