@@ -152,6 +152,23 @@ async fn flags_beat_the_environment_and_the_environment_beats_the_file() {
 }
 
 #[tokio::test]
+async fn fleets_with_prefixes_of_their_own_share_a_bus() {
+    let cluster = Cluster::builder().prefix("fleet-b").start().await;
+    let service = cluster.service().await;
+    let mut everything = service.listen("hf.>").await;
+    let mut upstream = service.listen("fleet-b.up.chat.x").await;
+    let client = cluster.gateway(0).connect("ana").await;
+
+    client.join("r").await;
+    assert_eq!(service.send(To::room("r")).receipt().await.matched, 1);
+    client.ok(json!({"type": "send", "to": "x", "data": 1})).await;
+    upstream.next().await;
+
+    let strays = everything.so_far().await;
+    assert!(strays.is_empty(), "{strays:?}");
+}
+
+#[tokio::test]
 async fn unknown_key_in_a_file_is_named_with_the_nearest_known_one() {
     let cluster = Cluster::builder().routers(0).gateways(0).start().await;
     let file = cluster.folder().join("wrong.toml");

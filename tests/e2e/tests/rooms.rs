@@ -157,6 +157,27 @@ async fn junk_is_answered_with_an_error_and_the_connection_stays() {
 }
 
 #[tokio::test]
+async fn rooms_of_a_connection_are_bounded() {
+    let cluster = cluster::shared().await;
+    let client = cluster.gateway(0).connect(&unique("hoarder")).await;
+    let base = unique("r");
+
+    let (mut joined, mut refusal) = (0, None);
+    while joined < 10_000 && refusal.is_none() {
+        let answer = client.ask(json!({"type": "join", "room": format!("{base}/{joined}")})).await;
+        match answer["type"].as_str() {
+            Some("ok") => joined += 1,
+            _ => refusal = Some(answer),
+        }
+    }
+
+    let refusal = refusal.expect("a bound");
+    assert_eq!((&refusal["code"], &refusal["retry"]), (&json!("too_many"), &json!(false)), "{refusal}");
+    client.leave(&format!("{base}/0")).await;
+    client.join(&format!("{base}/again")).await;
+}
+
+#[tokio::test]
 async fn nothing_of_a_room_comes_before_ok_to_its_join_or_after_ok_to_its_leave() {
     let cluster = cluster::shared().await;
     let service = cluster.service().await;

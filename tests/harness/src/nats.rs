@@ -103,5 +103,6 @@ fn ports_file(folder: &Path, pid: u32) -> Option<SocketAddr> {
     let name = |entry: &std::fs::DirEntry| entry.file_name().to_string_lossy().ends_with(&suffix);
     let file = std::fs::read_dir(folder).ok()?.flatten().find(name)?;
     let ports: Value = serde_json::from_slice(&std::fs::read(file.path()).ok()?).ok()?;
-    ports["nats"][0].as_str()?.strip_prefix("nats://")?.parse().ok()
+    // "nats://127.0.0.1:4222", or "tls://…" where it wants TLS.
+    ports["nats"][0].as_str()?.rsplit_once("://")?.1.parse().ok()
 }

@@ -22,6 +22,7 @@ pub struct Builder {
     pub(super) proxied: bool,
     pub(super) tls: bool,
     pub(super) nats_config: String,
+    pub(super) prefix: Option<String>,
 }
 
 /// Environment of a process; `None` takes a default of the harness away.
@@ -81,6 +82,13 @@ impl Builder {
     pub const fn proxied(mut self) -> Self {
         self.proxied = true;
         self
+    }
+
+    /// Another prefix of all subjects.
+    #[must_use]
+    pub fn prefix(mut self, prefix: &str) -> Self {
+        self.prefix = Some(prefix.to_owned());
+        self.setting("HOLDFAST_BUS__PREFIX", prefix)
     }
 
     /// Text of nats-server's own configuration file.

@@ -95,6 +95,7 @@ impl Cluster {
             proxied: false,
             tls: false,
             nats_config: String::new(),
+            prefix: None,
         }
     }
 
@@ -148,7 +149,7 @@ impl Cluster {
 
     /// A domain service with a bus connection of its own.
     pub async fn service(&self) -> Service {
-        Service::new(self.nats.connect().await)
+        Service::new(self.nats.connect().await, self.builder.prefix.as_deref().unwrap_or("hf"))
     }
 
     /// Starts one more router, and waits for its ready line only.

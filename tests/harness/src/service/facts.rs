@@ -26,6 +26,8 @@ pub struct Fact {
 pub struct Facts {
     pub(super) listener: Listener,
     pub(super) seen: Vec<Fact>,
+    /// What all subjects of facts begin with.
+    pub(super) start: String,
 }
 
 impl Facts {
@@ -42,7 +44,7 @@ impl Facts {
             }
             let waited = tokio::time::timeout(PATIENCE, self.listener.subscriber.next()).await;
             let Ok(Some(message)) = waited else { panic!("no {what} of {key}; seen: {:#?}", self.seen) };
-            self.seen.push(fact(&message));
+            self.seen.push(fact(&self.start, &message));
         }
     }
 
@@ -68,12 +70,12 @@ impl Facts {
 
     async fn take(&mut self) {
         let messages = self.listener.so_far().await;
-        self.seen.extend(messages.iter().map(fact));
+        self.seen.extend(messages.iter().map(|message| fact(&self.start, message)));
     }
 }
 
-fn fact(message: &Message) -> Fact {
-    let rest = message.subject.strip_prefix("hf.event.").expect("a fact's subject");
+fn fact(start: &str, message: &Message) -> Fact {
+    let rest = message.subject.strip_prefix(start).expect("a fact's subject");
     let (what, token) = rest.rsplit_once('.').expect("a fact is about a key");
     let body: Value = serde_json::from_slice(&message.payload).expect("a fact is JSON");
     for field in ["id", "time", "cause"] {

@@ -43,12 +43,18 @@ pub enum Answer {
 #[derive(Debug, Clone)]
 pub struct Service {
     client: async_nats::Client,
+    prefix: String,
 }
 
 impl Service {
-    /// Over this connection.
-    pub const fn new(client: async_nats::Client) -> Self {
-        Self { client }
+    /// Over this connection, to the fleet with this prefix.
+    pub fn new(client: async_nats::Client, prefix: &str) -> Self {
+        Self { client, prefix: prefix.to_owned() }
+    }
+
+    /// A subject of the fleet.
+    pub fn subject(&self, rest: &str) -> String {
+        format!("{}.{rest}", self.prefix)
     }
 
     /// The NATS client itself.
@@ -90,7 +96,8 @@ impl Service {
     /// # Errors
     /// What came instead, as text; a service error as `404: …`.
     pub async fn try_query(&self, what: &str, body: &str) -> Result<Value, String> {
-        match self.request(format!("hf.query.{what}"), HeaderMap::new(), Bytes::from(body.to_owned())).await {
+        match self.request(self.subject(&format!("query.{what}")), HeaderMap::new(), Bytes::from(body.to_owned())).await
+        {
             Answer::Reply(message) => serde_json::from_slice(&message.payload).map_err(|error| error.to_string()),
             Answer::Error(error) => Err(format!("{}: {}", error.code, error.text)),
             other => Err(format!("{other:?}")),
@@ -157,7 +164,8 @@ impl Service {
 
     /// Facts from now on.
     pub async fn facts(&self) -> Facts {
-        Facts { listener: self.listen("hf.event.>").await, seen: Vec::new() }
+        let start = self.subject("event.");
+        Facts { listener: self.listen(&format!("{start}>")).await, seen: Vec::new(), start }
     }
 
     /// Waits until a send to `to` finds this many connections.

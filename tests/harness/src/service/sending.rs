@@ -23,7 +23,7 @@ pub enum To {
     Many(String),
     /// A gateway, for commands.
     Node(String),
-    /// Whatever stands behind `hf.send.` or `hf.ctl.`, right or wrong.
+    /// Whatever stands behind `send.` or `ctl.`, right or wrong.
     Raw(String),
 }
 
@@ -63,15 +63,16 @@ impl To {
         }
     }
 
+    /// The subject behind the prefix.
     fn subject(&self, kind: &str) -> String {
         match self {
-            Self::User(key) => format!("hf.{kind}.user.{}", token::encode(key)),
-            Self::Room(key) => format!("hf.{kind}.room.{}", token::encode(key)),
-            Self::Connection(key) => format!("hf.{kind}.connection.{}", token::encode(key)),
-            Self::All => format!("hf.{kind}.all"),
-            Self::Many(_) => format!("hf.{kind}.many"),
-            Self::Node(node) => format!("hf.{kind}.node.{node}"),
-            Self::Raw(rest) => format!("hf.{kind}.{rest}"),
+            Self::User(key) => format!("{kind}.user.{}", token::encode(key)),
+            Self::Room(key) => format!("{kind}.room.{}", token::encode(key)),
+            Self::Connection(key) => format!("{kind}.connection.{}", token::encode(key)),
+            Self::All => format!("{kind}.all"),
+            Self::Many(_) => format!("{kind}.many"),
+            Self::Node(node) => format!("{kind}.node.{node}"),
+            Self::Raw(rest) => format!("{kind}.{rest}"),
         }
     }
 }
@@ -109,14 +110,14 @@ impl Sending<'_> {
 
     /// Publishes it with no reply subject.
     pub async fn publish(self) {
-        let subject = self.to.subject(self.kind);
+        let subject = self.service.subject(&self.to.subject(self.kind));
         let published = self.service.client.publish_with_headers(subject, self.headers, self.payload).await;
         published.unwrap_or_else(|error| panic!("publish: {error}"));
     }
 
     /// Publishes it with this reply subject.
     pub async fn publish_with_reply(self, reply: &str) {
-        let (client, subject) = (&self.service.client, self.to.subject(self.kind));
+        let (client, subject) = (&self.service.client, self.service.subject(&self.to.subject(self.kind)));
         let published =
             client.publish_with_reply_and_headers(subject, reply.to_owned(), self.headers, self.payload).await;
         published.unwrap_or_else(|error| panic!("publish: {error}"));
@@ -124,7 +125,8 @@ impl Sending<'_> {
 
     /// Sends it as a request.
     pub async fn answer(self) -> Answer {
-        self.service.request(self.to.subject(self.kind), self.headers, self.payload).await
+        let subject = self.service.subject(&self.to.subject(self.kind));
+        self.service.request(subject, self.headers, self.payload).await
     }
 
     /// Sends it and returns the receipt, whose sums are checked.
