@@ -10,6 +10,7 @@
 pub mod close;
 pub mod command;
 pub mod content;
+pub mod dialect;
 pub mod fact;
 pub mod id;
 pub mod limits;
