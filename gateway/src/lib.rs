@@ -8,6 +8,15 @@
 //! thread, and last the process around them.
 
 pub mod clock;
+pub mod metrics;
 pub mod socket;
+pub mod ws;
+pub mod outbox;
+pub mod net;
+mod echo;
+pub mod handshake;
 pub mod auth;
 pub mod session;
+pub mod link;
+pub mod shard;
+pub mod hub;

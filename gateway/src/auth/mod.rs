@@ -1,9 +1,27 @@
 //! Who a client is: credentials in, identities out.
+//!
+//! [`Verifier`] decides alone and at once, from keys it has. [`Authenticator`] also asks: for new keys, or a domain
+//! service (a *callout*). Tokens and keys are never part of an error, a log line or a `Debug` form.
 
+mod authenticator;
+pub mod callout;
+mod claims;
+mod jwks;
+mod keys;
+mod rooms;
+mod verifier;
+
+use std::fmt;
 use std::sync::Arc;
 
+pub use authenticator::{Authenticator, Backend};
+pub use jwks::{Jwks, JwksSettings, JwksStatus, KeyRefresher};
+pub use keys::{KeyError, algorithm};
+pub use rooms::RoomPatterns;
+pub use verifier::{JwtSettings, Verifier};
+
 /// What a verified credential says.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Identity {
     /// The user.
     pub user: Arc<str>,
@@ -21,14 +39,37 @@ pub struct Identity {
     pub jti: Option<Arc<str>>,
 }
 
-/// Patterns of the claim `rooms`: `*` is one segment, `**` one or more and only last; split at `/`.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct RoomPatterns(pub Vec<String>);
+impl Identity {
+    /// Somebody by their own word: the development profile. May join any room, for ever.
+    pub fn unsigned(user: &str, device: Option<Arc<str>>) -> Self {
+        Self {
+            user: user.into(),
+            device,
+            attributes: None,
+            roles: None,
+            rooms: RoomPatterns::any(),
+            expires: None,
+            jti: None,
+        }
+    }
+
+    /// Whether the credential has ended at this Unix millisecond. No leeway.
+    pub fn is_expired(&self, unix_ms: u64) -> bool {
+        self.expires.is_some_and(|expires| unix_ms / 1000 >= expires)
+    }
+}
+
+impl fmt::Debug for Identity {
+    /// Claims are the application's secrets; who it is, is enough to debug ours.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Identity").field("user", &self.user).field("device", &self.device).finish_non_exhaustive()
+    }
+}
 
 /// Why a credential makes nobody.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// Unreadable, wrong signature, wrong claims.
+    /// Unreadable, wrong signature, wrong claims, or not valid yet.
     #[error("the credential is not valid")]
     Invalid,
     /// It was good once.
@@ -40,4 +81,7 @@ pub enum Refusal {
     /// The key, or the service that decides, cannot be reached now.
     #[error("credentials cannot be checked now")]
     Unavailable,
+    /// Signed with a key that is not known yet: only a [`Verifier`] says so; an [`Authenticator`] fetches keys.
+    #[error("the credential is signed with an unknown key")]
+    UnknownKey,
 }

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use holdfast_daemon::config::Secret;
+use holdfast_protocol::close::Close;
 
 use super::event::Ticket;
 use crate::auth::Identity;
@@ -14,24 +16,28 @@ pub type Actions = Vec<Action>;
 /// One thing to do.
 #[derive(Debug)]
 pub enum Action {
-    /// Send these complete frames' worth of payload to the client, as a control message of the dialect (text).
+    /// Send this payload to the client in a text frame, as a control message of the dialect.
     Reply(Bytes),
+    /// The same, for a `gap`: apply [`Event::GapsWritten`](super::Event::GapsWritten) once the latest of them was handed
+    /// to the kernel. Until then no second one comes for the same scope.
+    Gap(Bytes),
     /// Verify a token; answered by [`Event::Verified`](super::Event::Verified).
     Verify {
         /// Echoed.
         ticket: Ticket,
         /// The credential, as it came.
-        token: String,
+        token: Secret,
         /// The device the client named.
         device: Option<String>,
     },
     /// The connection is somebody's now: tell hub and routers, and answer with [`Event::Bound`](super::Event::Bound).
     /// Deliveries to the user begin right after the session's actions of that event.
-    Bind(Identity),
+    Bind(Arc<Identity>),
     /// New rights of the same user after a refresh: replaces what the shard shows others of this connection.
-    Rebind(Identity),
+    Rebind(Arc<Identity>),
     /// Make the connection a member; answered by [`Event::Joined`](super::Event::Joined). With `leave_first` a
-    /// membership that exists ends first, in the same step.
+    /// membership that exists ends first, in the same step. No second one comes for a room while the first is
+    /// unanswered, unless the client left in between.
     Join {
         /// Echoed.
         ticket: Ticket,
@@ -79,6 +85,6 @@ pub enum Action {
         /// The reason.
         reason: String,
         /// The catalogue entry, for the metric and the facts' cause; `None` for a domain service's own code.
-        close: Option<holdfast_protocol::close::Close>,
+        close: Option<Close>,
     },
 }

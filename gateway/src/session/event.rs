@@ -64,7 +64,8 @@ pub enum Event<'a> {
     /// Hub and routers know the connection: the answer to [`Action::Bind`](super::Action::Bind).
     Bound(Outcome<()>),
     /// The answer to [`Action::Join`](super::Action::Join). On success the connection becomes a member right after
-    /// the session's actions of this event are carried out: the `ok` goes out first.
+    /// the session's actions of this event are carried out (the `ok` goes out first), if
+    /// [`Session::is_in`](super::Session::is_in) still says so: it may have left meanwhile.
     Joined {
         /// Whose answer.
         ticket: Ticket,
@@ -104,6 +105,10 @@ pub enum Event<'a> {
         /// The room, if it is a room's message.
         room: Option<Arc<str>>,
     },
+    /// A message without a ticket could not be published.
+    Unpublished(Failure),
+    /// Each [`Action::Gap`](super::Action::Gap) so far was handed to the kernel: what is dropped from now on is news.
+    GapsWritten,
     /// Something was dropped for this client.
     Gap {
         /// Where.

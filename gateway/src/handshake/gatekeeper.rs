@@ -1,0 +1,179 @@
+//! The checks of a handshake in their order; see the module's head.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use holdfast_protocol::dialect::Dialect;
+use hyper::header::{self, HeaderMap, HeaderName};
+use hyper::http::request::Parts;
+use rustc_hash::FxHashMap;
+
+use super::credential::{Found, find};
+use super::endpoint::{Endpoint, Rules, Source};
+use super::origin::Origins;
+use super::path::{PathRules, Resolved};
+use super::query::Query;
+use super::refusal::HttpRefusal;
+use super::subprotocol::Offer;
+use super::Admission;
+use crate::auth::{Authenticator, Identity, Refusal};
+
+/// What holds for all handshakes of a process.
+#[derive(Debug, Clone)]
+pub struct GateSettings {
+    /// Paths and their endpoints.
+    pub paths: PathRules,
+    /// Which pages may connect.
+    pub origins: Origins,
+    /// Also pages of this machine: the development profile.
+    pub loopback_origins: bool,
+}
+
+/// What a path leads to.
+#[derive(Debug)]
+pub enum Lookup {
+    /// An endpoint, for [`Gatekeeper::admit`].
+    Endpoint(Arc<Endpoint>),
+    /// The echo route: no origin, credential or sub-protocol is looked at.
+    Echo,
+    /// No upgrade here.
+    Refuse(HttpRefusal),
+}
+
+/// Endpoints named by their path that are kept for the next one that names them. Beyond that many, each connection
+/// holds its own: names are the clients' to choose.
+const ENDPOINTS_KEPT_MAX: usize = 1024;
+
+/// Decides about handshakes. One per process, shared by all threads.
+#[derive(Debug)]
+pub struct Gatekeeper {
+    settings: GateSettings,
+    authenticator: Authenticator,
+    /// By name, separately for `/ws/**` and other paths. Held for one look-up, never across a wait.
+    endpoints: Mutex<FxHashMap<(String, bool), Arc<Endpoint>>>,
+}
+
+impl Gatekeeper {
+    /// A gatekeeper with these settings.
+    pub fn new(settings: GateSettings, authenticator: Authenticator) -> Self {
+        Self { settings, authenticator, endpoints: Mutex::default() }
+    }
+
+    /// What decides about credentials.
+    pub fn authenticator(&self) -> &Authenticator {
+        &self.authenticator
+    }
+
+    /// What a request's path leads to; the path as it came, without the query.
+    pub fn endpoint(&self, path: &str) -> Lookup {
+        match self.settings.paths.resolve(path) {
+            Ok(Resolved::Endpoint(endpoint)) => Lookup::Endpoint(endpoint),
+            Ok(Resolved::Named(name, rules)) => Lookup::Endpoint(self.named(name, rules)),
+            Ok(Resolved::Echo) => Lookup::Echo,
+            Err(refusal) => Lookup::Refuse(refusal),
+        }
+    }
+
+    fn named(&self, name: String, rules: Arc<Rules>) -> Arc<Endpoint> {
+        let key = (name, Arc::ptr_eq(&rules, &self.settings.paths.ws));
+        let mut endpoints = self.endpoints.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(endpoint) = endpoints.get(&key) {
+            return endpoint.clone();
+        }
+        if endpoints.len() == ENDPOINTS_KEPT_MAX {
+            // Nobody is connected there now.
+            endpoints.retain(|_, endpoint| Arc::strong_count(endpoint) > 1);
+        }
+        let endpoint = Arc::new(Endpoint { name: key.0.as_str().into(), rules });
+        if endpoints.len() < ENDPOINTS_KEPT_MAX {
+            endpoints.insert(key, endpoint.clone());
+        }
+        endpoint
+    }
+
+    /// Whether this request, which is a proper upgrade, is let in, and as whom, at this Unix second. May wait for a key
+    /// server, a callout, and 2 s for a router. Cancel safe.
+    ///
+    /// # Errors
+    /// What to answer in place of the upgrade.
+    pub async fn admit(
+        &self,
+        endpoint: &Arc<Endpoint>,
+        head: &Parts,
+        now_unix_s: u64,
+    ) -> Result<Admission, HttpRefusal> {
+        self.check_origin(head)?;
+        let offers = texts(&head.headers, &header::SEC_WEBSOCKET_PROTOCOL).ok_or(HttpRefusal::SUBPROTOCOL)?;
+        let offer = Offer::read(offers.into_iter(), &endpoint.dialects).ok_or(HttpRefusal::SUBPROTOCOL)?;
+        let dialect = match (offer.any, offer.dialect) {
+            (true, asked) => asked.ok_or(HttpRefusal::SUBPROTOCOL)?,
+            (false, _) => endpoint.dialects.first().copied().unwrap_or(Dialect::Json),
+        };
+        let query = Query::read(head.uri.query().unwrap_or(""), endpoint.unsigned_users, endpoint.limits.rooms_max)
+            .ok_or(HttpRefusal::QUERY)?;
+        let device: Option<Arc<str>> = query.device.as_deref().map(Arc::from);
+        let found = find(&endpoint.sources, &head.headers, query.token.as_deref(), offer.token);
+        let pending = endpoint.sources.contains(&Source::FirstMessage);
+        let mut unsigned = false;
+        let mut identity = match (found, &query.user) {
+            (Found::Unreadable, _) => return Err(HttpRefusal::CREDENTIAL),
+            (Found::Token(token), _) => Some(self.authenticate(endpoint, Some(token), head, now_unix_s).await?),
+            (Found::Nothing, Some(user)) => {
+                unsigned = true;
+                Some(Identity::unsigned(user, None))
+            }
+            (Found::Nothing, None) if pending || endpoint.unsigned_users => None,
+            // A service may know the client by more than a token: its session cookie, say.
+            (Found::Nothing, None) if endpoint.connect_callout => {
+                Some(self.authenticate(endpoint, None, head, now_unix_s).await?)
+            }
+            (Found::Nothing, None) => return Err(HttpRefusal::CREDENTIAL),
+        };
+        if let Some(identity) = &mut identity {
+            identity.device = identity.device.take().or_else(|| device.clone());
+        }
+        let rooms = match dialect {
+            Dialect::Bare => query.rooms,
+            Dialect::Json => Vec::new(),
+        };
+        let allowed = identity.as_ref().is_none_or(|who| rooms.iter().all(|room| who.rooms.allow(room)));
+        if !allowed && !endpoint.join_callout {
+            return Err(HttpRefusal::FORBIDDEN);
+        }
+        if !self.authenticator.served().await {
+            return Err(HttpRefusal::UNAVAILABLE);
+        }
+        let subprotocol = offer.any.then(|| dialect.subprotocol());
+        Ok(Admission { endpoint: endpoint.clone(), dialect, subprotocol, identity, unsigned, device, rooms })
+    }
+
+    fn check_origin(&self, head: &Parts) -> Result<(), HttpRefusal> {
+        let origins = texts(&head.headers, &header::ORIGIN).ok_or(HttpRefusal::ORIGIN)?;
+        // In a request in absolute form the target counts, not the header (RFC 9112 §3.2.2).
+        let target = head.uri.authority().map(|authority| authority.as_str());
+        let host = target.or_else(|| head.headers.get(header::HOST).and_then(|host| host.to_str().ok()));
+        let allow = |origin: &&str| self.settings.origins.allow(origin, host, self.settings.loopback_origins);
+        if origins.iter().all(allow) { Ok(()) } else { Err(HttpRefusal::ORIGIN) }
+    }
+
+    async fn authenticate(
+        &self,
+        endpoint: &Endpoint,
+        token: Option<&str>,
+        head: &Parts,
+        now_unix_s: u64,
+    ) -> Result<Identity, HttpRefusal> {
+        self.authenticator.authenticate(endpoint, token, Some(head), now_unix_s).await.map_err(|refusal| match refusal {
+            Refusal::Invalid | Refusal::Expired | Refusal::UnknownKey => HttpRefusal::CREDENTIAL,
+            Refusal::Forbidden => HttpRefusal::FORBIDDEN,
+            Refusal::Unavailable => HttpRefusal::UNAVAILABLE,
+        })
+    }
+}
+
+/// All values of a header as text. `None` if one of them is none.
+fn texts<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<Vec<&'a str>> {
+    headers.get_all(name).into_iter().map(|value| value.to_str().ok()).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,160 @@
+//! Answers from hub and domain services, and what they do to a connection.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use holdfast_protocol::close::Close;
+use holdfast_protocol::dialect::Dialect;
+use holdfast_protocol::dialect::json::{self, ErrorCode, Gap, MessageId};
+
+use super::action::{Action, Actions};
+use super::event::{Failure, GapScope, Outcome, Ticket};
+use super::rooms::JoinedBy;
+use super::{Flow, Session, State};
+
+impl GapScope {
+    pub(super) fn is_room(&self, room: &str) -> bool {
+        matches!(self, Self::Room(name) if **name == *room)
+    }
+}
+
+impl Session {
+    pub(super) fn on_joined(&mut self, ticket: Ticket, room: &Arc<str>, result: Outcome<()>, actions: &mut Actions) {
+        let pending = self.rare.as_mut().and_then(|rare| {
+            let at = rare.joins.iter().position(|join| join.ticket == ticket)?;
+            Some(rare.joins.swap_remove(at))
+        });
+        let Some(pending) = pending else { return };
+        let Err(failure) = result else {
+            self.rooms.add(room, JoinedBy::Client);
+            self.forget_room(room);
+            for asked in &pending.asked {
+                self.joined(asked, actions);
+            }
+            return;
+        };
+        if pending.rejoin && self.rooms.remove(room).is_some() {
+            self.forget_room(room);
+            actions.push(Action::Leave { room: room.clone() });
+        }
+        match self.dialect {
+            Dialect::Json => {
+                for asked in &pending.asked {
+                    self.fail(asked.id.as_ref(), failure.clone(), actions);
+                }
+            }
+            // A room of the URL, and no way to say that it is missing.
+            Dialect::Bare => {
+                let forbidden = matches!(failure, Failure::Forbidden { .. });
+                self.close(if forbidden { Close::Policy } else { Close::BusGone }, actions);
+            }
+        }
+    }
+
+    pub(super) fn on_membership(&mut self, room: &Arc<str>, joined: bool, actions: &mut Actions) {
+        if joined {
+            self.rooms.add(room, JoinedBy::Service);
+            self.tell(|| json::joined(room), actions);
+        } else {
+            self.rooms.remove(room);
+            self.forget_room(room);
+            self.tell(|| json::left(room), actions);
+        }
+    }
+
+    pub(super) fn on_published(&mut self, ticket: Ticket, result: Outcome<()>, actions: &mut Actions) {
+        let id = self.rare.as_mut().and_then(|rare| {
+            let at = rare.publishes.iter().position(|(known, _)| *known == ticket)?;
+            rare.publishes.remove(at)
+        });
+        let Some((_, id)) = id else { return };
+        match result {
+            Ok(()) => self.ok(Some(&id), actions),
+            Err(failure) => self.fail(Some(&id), failure, actions),
+        }
+    }
+
+    pub(super) fn on_replied(&mut self, ticket: Ticket, result: Outcome<Bytes>, actions: &mut Actions) {
+        let id = self.rare.as_mut().and_then(|rare| {
+            let at = rare.requests.iter().position(|(known, _)| *known == ticket)?;
+            Some(rare.requests.swap_remove(at).1)
+        });
+        let Some(id) = id else { return };
+        match result {
+            Ok(payload) => self.tell(|| json::reply(id.as_ref(), &payload), actions),
+            Err(failure) => self.fail(id.as_ref(), failure, actions),
+        }
+    }
+
+    /// Says why something asked of the bus did not work.
+    pub(super) fn fail(&self, id: Option<&MessageId>, failure: Failure, actions: &mut Actions) {
+        let (code, message) = match failure {
+            Failure::BusUnavailable => (ErrorCode::BusUnavailable, "the bus is not available"),
+            Failure::Unavailable => (ErrorCode::Unavailable, "not available now"),
+            Failure::NoResponders => (ErrorCode::NoResponder, "nobody serves this"),
+            Failure::Timeout => (ErrorCode::Timeout, "no answer in time"),
+            Failure::TooBig => (ErrorCode::TooBig, "larger than the bus carries"),
+            Failure::Forbidden { reason } if !reason.is_empty() => {
+                return self.error(id, ErrorCode::Forbidden, &reason, actions);
+            }
+            Failure::Forbidden { .. } => (ErrorCode::Forbidden, "not allowed"),
+            Failure::Service { status, message } => {
+                return self.tell(|| json::service_error(id, status, &message), actions);
+            }
+        };
+        self.error(id, code, message, actions);
+    }
+
+    pub(super) fn on_missed(&mut self, room: Option<Arc<str>>) {
+        if self.flow == Flow::Paused && self.dialect == Dialect::Json {
+            let missed = &mut self.rare().missed;
+            if !missed.contains(&room) {
+                missed.push(room);
+            }
+        }
+    }
+
+    pub(super) fn on_resume(&mut self, actions: &mut Actions) {
+        self.flow = Flow::Running;
+        let missed = self.rare.as_mut().map(|rare| std::mem::take(&mut rare.missed));
+        for room in missed.unwrap_or_default() {
+            self.on_gap(room.map_or(GapScope::Own, GapScope::Room), actions);
+        }
+    }
+
+    /// Tells of a gap, unless the client is about to read of the same one: a gap that is still in its queue covers all
+    /// that is dropped until it is sent, and one for everything covers each.
+    pub(super) fn on_gap(&mut self, scope: GapScope, actions: &mut Actions) {
+        let concerns_it = match &scope {
+            GapScope::Room(room) => self.rooms.contains(room),
+            GapScope::All | GapScope::Own => true,
+        };
+        if !matches!(self.state, State::Open) || self.dialect != Dialect::Json || !concerns_it {
+            return;
+        }
+        let gaps = &mut self.rare().gaps;
+        if gaps.contains(&GapScope::All) || gaps.contains(&scope) {
+            return;
+        }
+        let payload = match &scope {
+            GapScope::All => json::gap(Gap::All),
+            GapScope::Own => json::gap(Gap::Own),
+            GapScope::Room(room) => json::gap(Gap::Room(room)),
+        };
+        gaps.push(scope);
+        actions.push(Action::Gap(Bytes::from(payload)));
+    }
+
+    pub(super) fn on_gaps_written(&mut self) {
+        if let Some(rare) = &mut self.rare {
+            rare.gaps = Vec::new();
+        }
+    }
+
+    /// Says once that the node will close the connection.
+    pub(super) fn on_go_away(&mut self, retry_after_ms: u64, reason: &str, actions: &mut Actions) {
+        if !std::mem::replace(&mut self.leaving, true) {
+            self.tell(|| json::goaway(retry_after_ms, reason), actions);
+        }
+    }
+}

@@ -1,0 +1,6 @@
+mod bare;
+mod bus;
+mod credentials;
+mod json;
+mod kit;
+mod limits;
