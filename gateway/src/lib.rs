@@ -7,16 +7,18 @@
 //! Reading order: a socket as the rest sees it, what a connection may do, who connects, many connections on one
 //! thread, and last the process around them.
 
+pub mod app;
+pub mod auth;
 pub mod clock;
-pub mod metrics;
-pub mod socket;
-pub mod ws;
-pub mod outbox;
-pub mod net;
+pub mod config;
 mod echo;
 pub mod handshake;
-pub mod auth;
-pub mod session;
-pub mod link;
-pub mod shard;
 pub mod hub;
+pub mod link;
+pub mod metrics;
+pub mod net;
+pub mod outbox;
+pub mod session;
+pub mod shard;
+pub mod socket;
+pub mod ws;

@@ -62,6 +62,52 @@ pub enum Query {
     Stats,
 }
 
+/// A message in the inbox of one process. The numbers are its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Inbox {
+    /// Sent to itself behind a batch: once it is back, the bus has the batch.
+    Marker(u64),
+    /// The reply to a request.
+    Reply(u64),
+}
+
+/// The subjects of one process's own inbox: replies to its requests, and markers it sends to itself.
+#[derive(Debug, Clone)]
+pub struct InboxSubjects {
+    base: String,
+}
+
+impl InboxSubjects {
+    /// The inbox of `node` under the prefix for inboxes (`_INBOX` by default).
+    pub fn new(prefix: &str, node: NodeId) -> Self {
+        Self { base: format!("{prefix}.{node}") }
+    }
+
+    /// Everything in the inbox.
+    pub fn all(&self) -> String {
+        format!("{}.>", self.base)
+    }
+
+    /// One message of it.
+    pub fn of(&self, message: Inbox) -> String {
+        match message {
+            Inbox::Marker(number) => format!("{}.m.{number}", self.base),
+            Inbox::Reply(number) => format!("{}.r.{number}", self.base),
+        }
+    }
+
+    /// What arrived with this subject.
+    pub fn parse(&self, subject: &str) -> Option<Inbox> {
+        let (kind, number) = subject.strip_prefix(&self.base)?.strip_prefix('.')?.split_once('.')?;
+        let number = number.parse().ok()?;
+        match kind {
+            "m" => Some(Inbox::Marker(number)),
+            "r" => Some(Inbox::Reply(number)),
+            _ => None,
+        }
+    }
+}
+
 /// Why a subject names nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SubjectError {
@@ -393,6 +439,17 @@ mod tests {
         assert_eq!(subjects.parse_event("hf.send.all"), None);
         assert_eq!(subjects.up_all("crowd/location"), "hf.up.crowd=2Flocation.>");
         assert_eq!(subjects.ctl_node("gbcdfghjkmnp"), "hf.ctl.node.gbcdfghjkmnp");
+    }
+
+    #[test]
+    fn the_inbox_is_one_process_s_own() {
+        let inbox = InboxSubjects::new("_INBOX", NodeId::gateway([1; 8]));
+
+        for message in [Inbox::Marker(0), Inbox::Reply(u64::MAX)] {
+            assert_eq!(inbox.parse(&inbox.of(message)), Some(message));
+        }
+        let other = InboxSubjects::new("_INBOX", NodeId::gateway([2; 8])).of(Inbox::Reply(1));
+        assert_eq!(inbox.parse(&other), None);
     }
 
     #[test]

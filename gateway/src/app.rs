@@ -1,0 +1,263 @@
+//! The wiring: builds each part, hands out the channels, starts the threads, and waits for their end.
+//!
+//! One thread for the hub (bus, admin listener, timers of the process), one per shard. Everything they share is either
+//! immutable or one of the bounded channels made here.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use holdfast_daemon::admin::{Admin, AdminError, Readiness};
+use holdfast_daemon::bus::{Bus, BusError, BusMetrics};
+use holdfast_daemon::config::Loaded;
+use holdfast_daemon::logging::chain;
+use holdfast_daemon::ready::Ready;
+use holdfast_daemon::shutdown::{Shutdown, Tasks};
+use holdfast_daemon::{build_info, process, random};
+use holdfast_protocol::id::NodeId;
+use holdfast_protocol::subject::Subjects;
+use prometheus::Registry;
+use rustls::ServerConfig;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::auth::{Authenticator, Jwks, JwksSettings, KeyError, KeyRefresher, Verifier};
+use crate::clock::Clock;
+use crate::config::GatewaySettings;
+use crate::handshake::Gatekeeper;
+use crate::hub::shell::{self, Channels, Conditions, DrainSettings, Parts};
+use crate::hub::{Hub, HubSettings, requests};
+use crate::metrics::{GatewayCollector, HubCells, ShardCells};
+use crate::net::certificates::{self, CertificateError, Certificates};
+use crate::net::{self, Listening, listener};
+use crate::shard::ShardSettings;
+use crate::shard::runtime::{self, ShardParts};
+
+/// How long tasks of the hub's thread may take to end.
+const TASKS_GRACE: Duration = Duration::from_secs(1);
+
+/// Why the gateway cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// The keys for tokens.
+    #[error("cannot use the keys for tokens")]
+    Keys(#[source] KeyError),
+    /// The certificate.
+    #[error("cannot use the certificate")]
+    Certificate(#[source] CertificateError),
+    /// A public listener.
+    #[error("cannot listen on {address} for clients")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The admin listener.
+    #[error(transparent)]
+    Admin(#[from] AdminError),
+    /// The bus, for good.
+    #[error("cannot use the bus")]
+    Bus(#[from] BusError),
+    /// A thread, a runtime, signals, or the ready line.
+    #[error("cannot {what}")]
+    System {
+        /// What could not be done.
+        what: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+    /// A metric was declared twice.
+    #[error("cannot register metrics")]
+    Metrics(#[from] prometheus::Error),
+}
+
+/// The public side: sockets per shard.
+struct Public {
+    listening: Vec<Vec<Listening>>,
+    plain: SocketAddr,
+    tls: Option<SocketAddr>,
+}
+
+/// Runs the gateway on this thread and the shards' until it is told to end.
+///
+/// # Errors
+/// It could not start, or a part of it failed for good.
+pub fn run(node: NodeId, loaded: &Loaded<GatewaySettings>) -> Result<(), AppError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build_local(tokio::runtime::LocalOptions::default())
+        .map_err(|source| AppError::System { what: "start the hub's runtime", source })?;
+    runtime.block_on(hub(node, &loaded.settings))
+}
+
+async fn hub(node: NodeId, settings: &GatewaySettings) -> Result<(), AppError> {
+    let (tasks, clock) = (Tasks::new(), Clock::start());
+    let system = |what| move |source| AppError::System { what, source };
+    let shutdown = Shutdown::on_signals(&tasks).map_err(system("listen for signals"))?;
+    let shards = shard_count(settings);
+    let registry = Registry::new();
+    process::register(&registry)?;
+    let shard_cells: Vec<Arc<ShardCells>> = (0..shards).map(|_| Arc::default()).collect();
+    let hub_cells: Arc<HubCells> = Arc::default();
+    registry.register(Box::new(GatewayCollector::new(Arc::clone(&hub_cells), shard_cells.clone())?))?;
+    let bus_metrics = BusMetrics::new(&registry)?;
+    let readiness = Readiness::new();
+    let admin = Admin::bind(&settings.admin, registry, readiness.clone()).await?;
+    let public = listen(settings, shards)?;
+    let bus = Bus::connect(&settings.bus, &bus_metrics, &format!("holdfast-gateway {node}")).await?;
+
+    let (bus_requests, hub_requests) = shell::requests();
+    let (verifier, refresher) = keys(settings, &tasks)?;
+    let subjects = Subjects::new(&settings.bus.prefix);
+    let backend: Arc<requests::BusRequests> = Arc::new(bus_requests);
+    let authenticator = Authenticator::new(Arc::clone(&verifier), refresher, backend, subjects);
+    let gatekeeper = Arc::new(Gatekeeper::new(settings.gate(), authenticator.clone()));
+
+    let admin_address = admin.address();
+    admin.serve(&tasks);
+    let accepting = CancellationToken::new();
+    let (to_hub, from_shards) = mpsc::channel(shell::TO_HUB_QUEUE);
+    let mut started = Started::default();
+    for (number, listening) in (0_u16..).zip(public.listening) {
+        let (to_shard, from_hub) = mpsc::channel(shell::TO_SHARD_QUEUE);
+        started.start(ShardParts {
+            settings: ShardSettings { node, number, shards },
+            verifier: Arc::clone(&verifier),
+            gatekeeper: Arc::clone(&gatekeeper),
+            cells: shard_cells.clone(),
+            clock,
+            listening,
+            net: net::Settings::default(),
+            connections_max: settings.limits.connections,
+            accepting: accepting.clone(),
+            to_hub: to_hub.clone(),
+            from_hub,
+        })?;
+        started.to_shards.push(to_shard);
+    }
+    drop(to_hub);
+    let parts = Parts {
+        hub: Hub::new(hub_settings(node, settings, shards), Arc::clone(&hub_cells)),
+        bus,
+        cells: hub_cells,
+        channels: Channels { from_shards, to_shards: std::mem::take(&mut started.to_shards) },
+        clock,
+        authenticator,
+        requests: hub_requests,
+        conditions: Conditions {
+            bus: readiness.condition("nats", "not connected yet"),
+            router: readiness.condition("router", "not heard yet"),
+            serving: readiness.condition("serving", "starting"),
+        },
+        accepting,
+        drain: DrainSettings { delay: settings.drain.delay, window: settings.drain.window },
+    };
+    let ready = || announce(node, public.plain, public.tls, admin_address);
+    let ended = shell::run(parts, &shutdown, ready).await;
+    started.join();
+    if let Err(error) = tasks.finish(TASKS_GRACE).await {
+        tracing::warn!(%error, "Ended with tasks under way");
+    }
+    Ok(ended?)
+}
+
+fn shard_count(settings: &GatewaySettings) -> u16 {
+    let processors = thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    match settings.listen.shards {
+        0 => u16::try_from(processors).unwrap_or(u16::MAX).min(crate::config::SHARDS_MAX),
+        shards => shards,
+    }
+}
+
+fn hub_settings(node: NodeId, settings: &GatewaySettings, shards: u16) -> HubSettings {
+    HubSettings {
+        node,
+        shards,
+        prefix: settings.bus.prefix.clone(),
+        inbox_prefix: settings.bus.inbox_prefix.clone(),
+        drain_window_ms: u64::try_from(settings.drain.window.as_millis()).unwrap_or(u64::MAX),
+    }
+}
+
+fn keys(settings: &GatewaySettings, tasks: &Tasks) -> Result<(Arc<Verifier>, Option<KeyRefresher>), AppError> {
+    let verifier = Arc::new(Verifier::new(&settings.jwt()).map_err(AppError::Keys)?);
+    let Some(source) = &settings.auth.jwt.jwks else { return Ok((verifier, None)) };
+    let jwks = JwksSettings { source: source.clone(), refresh: settings.auth.jwt.jwks_refresh };
+    let (jwks, refresher) = Jwks::new(&jwks, Arc::clone(&verifier)).map_err(AppError::Keys)?;
+    tasks.spawn("jwks", jwks.run());
+    Ok((verifier, Some(refresher)))
+}
+
+/// Binds the public addresses, one socket per shard and address.
+fn listen(settings: &GatewaySettings, shards: u16) -> Result<Public, AppError> {
+    let tls = match (&settings.tls.certificate, &settings.tls.key) {
+        (Some(certificate), Some(key)) => {
+            let loaded = Certificates::load(certificate, key).map_err(AppError::Certificate)?;
+            Some(certificates::server_config(loaded).map_err(AppError::Certificate)?)
+        }
+        _ => None,
+    };
+    let bind = |address: SocketAddr| {
+        let failed = move |source| AppError::Listen { address, source };
+        let sockets = listener::bind(address, usize::from(shards)).map_err(failed)?;
+        let bound = sockets.first().map_or(Ok(address), std::net::TcpListener::local_addr).map_err(failed)?;
+        Ok::<_, AppError>((sockets, bound))
+    };
+    let with = |sockets: Vec<std::net::TcpListener>, tls: Option<Arc<ServerConfig>>| {
+        sockets.into_iter().map(move |socket| Listening { socket, tls: tls.clone() })
+    };
+    let (first, plain) = bind(settings.listen.address)?;
+    let Some(tls_address) = settings.listen.tls_address else {
+        let listening = with(first, tls).map(|one| vec![one]).collect();
+        return Ok(Public { listening, plain, tls: None });
+    };
+    let (second, bound) = bind(tls_address)?;
+    let listening = with(first, None).zip(with(second, tls)).map(|(plain, tls)| vec![plain, tls]).collect();
+    Ok(Public { listening, plain, tls: Some(bound) })
+}
+
+fn announce(node: NodeId, plain: SocketAddr, tls: Option<SocketAddr>, admin: SocketAddr) {
+    let ready = Ready { service: "gateway", node: node.as_str(), listen: Some(plain), listen_tls: tls, admin };
+    match ready.announce() {
+        Ok(()) => tracing::info!(listen = %plain, %admin, build = %build_info::describe(), "Gateway is up"),
+        Err(error) => tracing::warn!(%error, "Could not write the ready line"),
+    }
+}
+
+/// Shard threads under way.
+#[derive(Default)]
+struct Started {
+    threads: Vec<(u16, thread::JoinHandle<io::Result<()>>)>,
+    to_shards: Vec<mpsc::Sender<Vec<crate::link::ToShard>>>,
+}
+
+impl Started {
+    fn start(&mut self, parts: ShardParts) -> Result<(), AppError> {
+        let number = parts.settings.number;
+        let thread = thread::Builder::new()
+            .name(format!("shard-{number}"))
+            .spawn(move || runtime::run(parts))
+            .map_err(|source| AppError::System { what: "start a shard's thread", source })?;
+        self.threads.push((number, thread));
+        Ok(())
+    }
+
+    /// Waits for the threads; their channels are closed by now, and each has its own bound on ending.
+    fn join(self) {
+        for (shard, thread) in self.threads {
+            match thread.join() {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::error!(shard, error = %chain(&error), "A shard failed"),
+                Err(_) => tracing::error!(shard, "A shard panicked"),
+            }
+        }
+    }
+}
+
+/// A fresh node id.
+pub fn node_id() -> NodeId {
+    NodeId::gateway(random::bytes())
+}

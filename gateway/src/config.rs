@@ -1,0 +1,484 @@
+//! What the gateway can be told: its settings, the rules between them, and what they become.
+//!
+//! Knows nothing of a running process; `app` builds one from this.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use holdfast_daemon::config::{ByteSize, Problems, Raw, Secret, Service, Value};
+use holdfast_daemon::{choices, settings};
+use holdfast_protocol::dialect::Dialect;
+
+use crate::auth::{JwtSettings, algorithm};
+use crate::handshake::{
+    Devices, Endpoint, GateSettings, Limits, Origins, OutboxRules, PathRule, PathRules, Rules, Source, WhenFull,
+};
+
+choices! {
+    /// How strict the gateway is.
+    pub enum Profile {
+        /// For service: signed credentials only, plaintext only where it is asked for.
+        Production = "production",
+        /// For a developer's own machine: any path, unsigned users, local pages let in. Loopback addresses only.
+        Dev = "dev",
+    }
+}
+
+choices! {
+    /// How many connections a user may have.
+    pub enum DevicePolicy {
+        /// Any number.
+        All = "all",
+        /// One; the newest replaces the others.
+        Newest = "newest",
+    }
+}
+
+choices! {
+    /// What happens to a client that reads too slowly.
+    pub enum OutboxPolicy {
+        /// It is closed with 4008.
+        Close = "close",
+        /// Its oldest messages are dropped and it is told of the gap.
+        DropOldest = "drop_oldest",
+    }
+}
+
+choices! {
+    /// How clients may speak.
+    pub enum DialectName {
+        /// The native dialect.
+        Json = "json",
+        /// The payload alone.
+        Bare = "bare",
+    }
+}
+
+impl Value for Source {
+    const KIND: &'static str = "`authorization`, `cookie`, `query`, `subprotocol` or `first_message`";
+
+    fn parse(raw: &Raw) -> Result<Self, String> {
+        let name = raw.text()?;
+        Self::parse(name).ok_or_else(|| format!("{name:?} is none of: {}", <Self as Value>::KIND))
+    }
+}
+
+settings! {
+    /// Where clients connect.
+    pub struct ListenSettings {
+        /// Address and port for clients. With `tls.certificate` and without `listen.tls_address` it speaks TLS only.
+        pub address: SocketAddr = "127.0.0.1:8080",
+        /// A second address, for TLS; `listen.address` then speaks plaintext.
+        pub tls_address: Option<SocketAddr>,
+        /// Allow plaintext elsewhere than on loopback: something in front ends TLS.
+        pub plaintext: bool = "false",
+        /// Threads that hold connections; 0 is one per processor.
+        pub shards: u16 = "0",
+    }
+}
+
+settings! {
+    /// The certificate clients see.
+    pub struct TlsSettings {
+        /// Certificate chain, PEM.
+        pub certificate: Option<PathBuf>,
+        /// Its key, PEM.
+        pub key: Option<PathBuf>,
+    }
+}
+
+settings! {
+    /// The echo route, for conformance runs.
+    pub struct EchoSettings {
+        /// Path on which whatever comes is sent back, without credentials; unset means off.
+        pub path: Option<String>,
+    }
+}
+
+settings! {
+    /// Tokens.
+    pub struct JwtConfig {
+        /// An HMAC secret, at least 32 bytes, as it is.
+        pub secret: Option<Secret>,
+        /// Public keys in PEM, or the path of a file with them.
+        pub pem: Option<String>,
+        /// URL or path of a key set (JWKS).
+        pub jwks: Option<String>,
+        /// How often the key set is read again.
+        pub jwks_refresh: Duration = "5m",
+        /// Algorithms allowed; empty means all that fit the keys.
+        pub algorithms: Vec<String> = "",
+        /// Audiences of which a token must name one; empty means any.
+        pub audience: Vec<String> = "",
+        /// Issuers of which a token must have one; empty means any.
+        pub issuer: Vec<String> = "",
+    }
+}
+
+settings! {
+    /// Who may connect.
+    pub struct AuthSettings {
+        /// Tokens and their keys.
+        pub jwt: JwtConfig,
+        /// Where credentials are looked for; the first that is there decides.
+        pub sources: Vec<Source> = "authorization,cookie,query,subprotocol,first_message",
+    }
+}
+
+settings! {
+    /// How connections live.
+    pub struct SessionSettings {
+        /// How many connections a user may have.
+        pub devices: DevicePolicy = "all",
+        /// How often the gateway pings a client.
+        pub heartbeat: Duration = "25s",
+        /// How long a connection may be without a credential.
+        pub auth_timeout: Duration = "10s",
+        /// How long a client's request waits where the client does not say.
+        pub request_timeout: Duration = "5s",
+    }
+}
+
+settings! {
+    /// Bounds.
+    pub struct LimitSettings {
+        /// Connections of the whole process.
+        pub connections: u64 = "1000000",
+        /// Longest message from a client.
+        pub message_bytes: ByteSize = "64KiB",
+        /// Rooms a client may be in by its own will.
+        pub rooms: usize = "128",
+        /// Requests of one client that may wait for their reply.
+        pub requests: usize = "64",
+        /// Messages of one client that may wait for the bus to confirm them.
+        pub publishes: usize = "4096",
+    }
+}
+
+settings! {
+    /// How a node leaves.
+    pub struct DrainConfig {
+        /// How long it still accepts connections after the signal, while balancers take notice.
+        pub delay: Duration = "5s",
+        /// Over how long it then closes its connections.
+        pub window: Duration = "30s",
+    }
+}
+
+settings! {
+    /// A path of its own; the key is the endpoint's name on the bus.
+    pub struct EndpointSettings {
+        /// The path; a last segment `**` stands for any rest.
+        pub path: String,
+        /// What may be spoken; the first where the client asks for nothing.
+        pub dialects: Vec<DialectName> = "bare,json",
+        /// Where credentials are looked for; empty means `auth.sources`.
+        pub sources: Vec<Source> = "",
+        /// How many connections a user may have; unset means `session.devices`.
+        pub devices: Option<DevicePolicy>,
+        /// Ask a domain service who the client is, in place of verifying a token.
+        pub connect_callout: bool = "false",
+        /// Ask a domain service at each join, in place of the token's room patterns.
+        pub join_callout: bool = "false",
+        /// Dialect `bare`: the field whose text names the upstream path.
+        pub type_field: Option<String>,
+    }
+}
+
+settings! {
+    /// All settings of the gateway.
+    pub struct GatewaySettings {
+        /// How strict the gateway is.
+        pub profile: Profile = "production",
+        /// Where clients connect.
+        pub listen: ListenSettings,
+        /// The certificate clients see.
+        pub tls: TlsSettings,
+        /// The admin listener.
+        pub admin: holdfast_daemon::admin::AdminSettings = "127.0.0.1:9090",
+        /// The NATS connection.
+        pub bus: holdfast_daemon::bus::BusSettings,
+        /// Browser origins that may connect, exactly as browsers send them; empty means the same origin, `*` alone any.
+        pub origins: Vec<String> = "",
+        /// Who may connect.
+        pub auth: AuthSettings,
+        /// How connections live.
+        pub session: SessionSettings,
+        /// Bytes that may wait for one client.
+        pub outbox_bytes_max: ByteSize = "1MiB",
+        /// How long a message may wait for one client.
+        pub outbox_age_max: Duration = "30s",
+        /// What happens to a client that reads too slowly.
+        pub outbox_policy: OutboxPolicy = "close",
+        /// Bounds.
+        pub limits: LimitSettings,
+        /// How a node leaves.
+        pub drain: DrainConfig,
+        /// Paths beside `/ws` and `/ws/**`.
+        pub endpoints: BTreeMap<String, EndpointSettings>,
+        /// The echo route.
+        pub echo: EchoSettings,
+        /// The log.
+        pub log: holdfast_daemon::logging::LogSettings,
+        /// Spans.
+        pub trace: holdfast_daemon::telemetry::TraceSettings,
+    }
+}
+
+/// What `main` starts with.
+pub const SERVICE: Service<GatewaySettings> = Service {
+    name: "gateway",
+    about: "Terminates WebSocket connections and publishes on NATS who is connected.",
+    foreign: &["roster", "rooms", "kept", "stream", "service"],
+    rules,
+};
+
+/// Most shards in a process: connection ids name them in 16 bits, and more threads than this help nobody.
+pub(crate) const SHARDS_MAX: u16 = 1024;
+/// HMAC keys shorter than this can be guessed (RFC 7518 §3.2).
+const SECRET_BYTES_MIN: usize = 32;
+
+fn rules(settings: &GatewaySettings, problems: &mut Problems) {
+    check_addresses(settings, problems);
+    check_keys(settings, problems);
+    if settings.listen.shards > SHARDS_MAX {
+        problems.add("listen.shards", format!("must be at most {SHARDS_MAX}"));
+    }
+    for (key, duration) in [
+        ("session.heartbeat", settings.session.heartbeat),
+        ("session.auth_timeout", settings.session.auth_timeout),
+        ("session.request_timeout", settings.session.request_timeout),
+        ("outbox_age_max", settings.outbox_age_max),
+    ] {
+        if duration < Duration::from_millis(100) {
+            problems.add(key, "must be at least 100ms");
+        }
+    }
+    if settings.auth.sources.is_empty() {
+        problems.add("auth.sources", "names no source");
+    }
+    for (name, endpoint) in &settings.endpoints {
+        let key = format!("endpoints.{name}");
+        if !endpoint.path.starts_with('/') {
+            problems.add(&format!("{key}.path"), "must begin with /");
+        }
+        if endpoint.dialects.is_empty() {
+            problems.add(&format!("{key}.dialects"), "names no dialect");
+        }
+        if holdfast_protocol::token::check_key(name).is_err() {
+            problems.add(&key, "is no endpoint name: 1 to 200 bytes");
+        }
+    }
+    if settings.echo.path.as_ref().is_some_and(|path| !path.starts_with('/')) {
+        problems.add("echo.path", "must begin with /");
+    }
+}
+
+fn check_addresses(settings: &GatewaySettings, problems: &mut Problems) {
+    let listen = &settings.listen;
+    let has_tls = settings.tls.certificate.is_some();
+    if has_tls != settings.tls.key.is_some() {
+        problems.add("tls", "needs both certificate and key");
+    }
+    if listen.tls_address.is_some() && !has_tls {
+        problems.add("listen.tls_address", "needs tls.certificate and tls.key");
+    }
+    match settings.profile {
+        Profile::Dev => {
+            let addresses = [("listen.address", Some(listen.address)), ("listen.tls_address", listen.tls_address)];
+            for (key, address) in addresses {
+                if address.is_some_and(|address| !address.ip().is_loopback()) {
+                    problems.add(key, "must be a loopback address in profile dev, which lets anybody in");
+                }
+            }
+        }
+        Profile::Production => {
+            let plaintext = !has_tls || listen.tls_address.is_some();
+            if plaintext && !listen.plaintext && !listen.address.ip().is_loopback() {
+                problems.add(
+                    "listen.address",
+                    "is not on loopback and would speak plaintext; set tls.certificate and tls.key, or \
+                     listen.plaintext = true where TLS ends in front of the gateway",
+                );
+            }
+        }
+    }
+}
+
+fn check_keys(settings: &GatewaySettings, problems: &mut Problems) {
+    let jwt = &settings.auth.jwt;
+    if jwt.secret.as_ref().is_some_and(|secret| secret.expose().len() < SECRET_BYTES_MIN) {
+        problems.add("auth.jwt.secret", format!("is shorter than {SECRET_BYTES_MIN} bytes"));
+    }
+    for name in &jwt.algorithms {
+        if let Err(error) = algorithm(name) {
+            problems.add("auth.jwt.algorithms", error.to_string());
+        }
+    }
+    let has_key = jwt.secret.is_some() || jwt.pem.is_some() || jwt.jwks.is_some();
+    let has_callout = settings.endpoints.values().any(|endpoint| endpoint.connect_callout);
+    if !has_key && !has_callout && settings.profile == Profile::Production {
+        problems.add(
+            "auth.jwt",
+            "has no key, so that nobody could connect; set auth.jwt.secret, auth.jwt.pem or auth.jwt.jwks, or an \
+             endpoint with connect_callout",
+        );
+    }
+}
+
+impl GatewaySettings {
+    /// What tokens are verified with. Algorithm names have been checked by the rules.
+    pub fn jwt(&self) -> JwtSettings {
+        let jwt = &self.auth.jwt;
+        JwtSettings {
+            secret: jwt.secret.clone(),
+            pem: jwt.pem.clone(),
+            jwks: jwt.jwks.is_some(),
+            algorithms: jwt.algorithms.iter().filter_map(|name| algorithm(name).ok()).collect(),
+            audiences: jwt.audience.clone(),
+            issuers: jwt.issuer.clone(),
+        }
+    }
+
+    /// Paths and their rules.
+    pub fn gate(&self) -> GateSettings {
+        let dev = self.profile == Profile::Dev;
+        let ws = Rules { unsigned_users: dev, ..self.common(Rules::json()) };
+        let others = dev.then(|| Arc::new(Rules { unsigned_users: true, ..self.common(Rules::bare()) }));
+        let configured = self.endpoints.iter().map(|(name, endpoint)| PathRule {
+            path: endpoint.path.clone(),
+            endpoint: Arc::new(Endpoint { name: name.as_str().into(), rules: Arc::new(self.rules_of(endpoint)) }),
+        });
+        GateSettings {
+            paths: PathRules {
+                configured: configured.collect(),
+                ws: Arc::new(ws),
+                others,
+                echo: self.echo.path.clone(),
+            },
+            origins: Origins::from_list(self.origins.clone()),
+            loopback_origins: dev,
+        }
+    }
+
+    fn rules_of(&self, endpoint: &EndpointSettings) -> Rules {
+        let common = self.common(Rules::bare());
+        Rules {
+            dialects: endpoint.dialects.iter().map(|name| dialect(*name)).collect(),
+            sources: if endpoint.sources.is_empty() { common.sources } else { endpoint.sources.clone() },
+            connect_callout: endpoint.connect_callout,
+            join_callout: endpoint.join_callout,
+            type_field: endpoint.type_field.clone(),
+            unsigned_users: self.profile == Profile::Dev,
+            devices: endpoint.devices.map_or(common.devices, devices),
+            limits: common.limits,
+            outbox: common.outbox,
+        }
+    }
+
+    fn common(&self, base: Rules) -> Rules {
+        let bytes = |size: ByteSize| usize::try_from(size.get()).unwrap_or(usize::MAX);
+        Rules {
+            sources: self.auth.sources.clone(),
+            devices: devices(self.session.devices),
+            limits: Limits {
+                message_bytes_max: bytes(self.limits.message_bytes),
+                rooms_max: self.limits.rooms,
+                requests_max: self.limits.requests,
+                publishes_max: self.limits.publishes,
+                credential_timeout: self.session.auth_timeout,
+                heartbeat: self.session.heartbeat,
+                request_timeout: self.session.request_timeout,
+                ..base.limits
+            },
+            outbox: OutboxRules {
+                bytes_max: bytes(self.outbox_bytes_max),
+                age_max: self.outbox_age_max,
+                when_full: match self.outbox_policy {
+                    OutboxPolicy::Close => WhenFull::Close,
+                    OutboxPolicy::DropOldest => WhenFull::DropOldest,
+                },
+            },
+            ..base
+        }
+    }
+}
+
+const fn devices(policy: DevicePolicy) -> Devices {
+    match policy {
+        DevicePolicy::All => Devices::All,
+        DevicePolicy::Newest => Devices::Newest,
+    }
+}
+
+const fn dialect(name: DialectName) -> Dialect {
+    match name {
+        DialectName::Json => Dialect::Json,
+        DialectName::Bare => Dialect::Bare,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use holdfast_daemon::config::load;
+
+    use super::*;
+
+    const SECRET: (&str, &str) = ("HOLDFAST_AUTH__JWT__SECRET", "12345678901234567890123456789012");
+
+    fn problems(environment: &[(&str, &str)]) -> String {
+        let environment = environment.iter().map(|(key, value)| ((*key).into(), (*value).into()));
+        load(&SERVICE, None, environment, &[]).err().map(|problems| problems.to_string()).unwrap_or_default()
+    }
+
+    #[test]
+    fn a_key_is_all_that_must_be_set() {
+        assert_eq!(problems(&[SECRET]), "");
+        assert!(problems(&[]).contains("auth.jwt"), "{}", problems(&[]));
+    }
+
+    #[test]
+    fn dev_is_for_loopback_and_needs_no_key() {
+        let dev = ("HOLDFAST_PROFILE", "dev");
+
+        assert_eq!(problems(&[dev]), "");
+        let refused = problems(&[dev, ("HOLDFAST_LISTEN__ADDRESS", "0.0.0.0:0")]);
+        assert!(refused.contains("profile dev"), "{refused}");
+        assert_ne!(problems(&[SECRET, ("HOLDFAST_PROFILE", "nonsense")]), "");
+    }
+
+    #[test]
+    fn plaintext_in_public_must_be_asked_for() {
+        let public = ("HOLDFAST_LISTEN__ADDRESS", "0.0.0.0:8080");
+
+        assert!(problems(&[SECRET, public]).contains("plaintext"));
+        assert_eq!(problems(&[SECRET, public, ("HOLDFAST_LISTEN__PLAINTEXT", "true")]), "");
+        let tls = [("HOLDFAST_TLS__CERTIFICATE", "/c"), ("HOLDFAST_TLS__KEY", "/k")];
+        assert_eq!(problems(&[SECRET, public, tls[0], tls[1]]), "");
+        assert!(problems(&[SECRET, tls[0]]).contains("both"));
+    }
+
+    #[test]
+    fn endpoints_inherit_what_they_do_not_set() {
+        let environment = [
+            SECRET,
+            ("HOLDFAST_ENDPOINTS__NOTIFY__PATH", "/notifications"),
+            ("HOLDFAST_ENDPOINTS__NOTIFY__JOIN_CALLOUT", "true"),
+            ("HOLDFAST_SESSION__DEVICES", "newest"),
+            ("HOLDFAST_OUTBOX_BYTES_MAX", "2MiB"),
+        ];
+        let environment = environment.iter().map(|(key, value)| ((*key).into(), (*value).into()));
+        let settings = load(&SERVICE, None, environment, &[]).expect("good settings").settings;
+
+        let gate = settings.gate();
+
+        let rules = &gate.paths.configured[0].endpoint;
+        assert_eq!((&*rules.name, rules.devices, rules.outbox.bytes_max), ("notify", Devices::Newest, 2 << 20));
+        assert!(rules.join_callout && !rules.connect_callout && !rules.unsigned_users);
+        assert_eq!(rules.dialects, [Dialect::Bare, Dialect::Json]);
+        assert!(gate.paths.others.is_none());
+    }
+}

@@ -1,0 +1,572 @@
+//! The hub's core: ties roster, routers, receipts and upstream together. Synchronous; time is a parameter.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use holdfast_protocol::fact::{FactBody, Transition, fact_id, rfc3339};
+use holdfast_protocol::id::{ConnectionId, NodeId};
+use holdfast_protocol::subject::{InboxSubjects, Subjects};
+use holdfast_protocol::wire::{Cause, Discover, NodeBeat, NodeState, RouterBeat, RouterBound, RouterState, WireError};
+
+use super::edge::{Edge, Publication, Received};
+use super::receipts::Receipts;
+use super::roster::{Kind, Known, Roster};
+use super::routers::Routers;
+use super::upstream::{Purpose, Upstream, identity_headers};
+use crate::clock::Now;
+use crate::link::{ConnRef, JoinFor, Sender, ToHub, ToShard};
+use crate::metrics::HubCells;
+use crate::session::{Failure, Outcome};
+
+/// How often a node beats.
+const BEAT_MS: u64 = 500;
+/// How long a join or bind waits for routers, and handshakes for a first router.
+const ROUTERS_MS: u64 = 2000;
+/// How long a callout may take.
+const CALLOUT_MS: u64 = 2000;
+/// How often time-outs are looked at.
+const HOUSEKEEPING_MS: u64 = 100;
+
+/// What the hub is told at its start.
+#[derive(Debug, Clone)]
+pub struct HubSettings {
+    /// The process.
+    pub node: NodeId,
+    /// How many shards there are.
+    pub shards: u16,
+    /// Prefix of all subjects.
+    pub prefix: String,
+    /// Prefix of subjects for answers.
+    pub inbox_prefix: String,
+    /// Over how long a drain by command closes.
+    pub drain_window_ms: u64,
+}
+
+/// Who waits for the routers to know of it.
+#[derive(Debug)]
+struct Waiter {
+    what: Waiting,
+    deadline_ms: u64,
+}
+
+#[derive(Debug)]
+enum Waiting {
+    Bind { conn: ConnRef, id: ConnectionId, user: Arc<str> },
+    Join { conn: ConnRef, on_behalf: JoinFor, room: Arc<str> },
+}
+
+/// Whether the node can serve handshakes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Serving {
+    /// Bus and a live router are there.
+    Yes,
+    /// A router is missing, but not for long yet.
+    Soon,
+    /// The bus is away.
+    NoBus,
+    /// No router for too long.
+    NoRouter,
+    /// The node takes no more connections.
+    Closed,
+}
+
+/// The hub's state.
+#[derive(Debug)]
+pub struct Hub {
+    pub(super) settings: HubSettings,
+    pub(super) subjects: Subjects,
+    pub(super) inbox: InboxSubjects,
+    pub(super) cells: Arc<HubCells>,
+    pub(super) roster: Roster,
+    pub(super) routers: Routers,
+    pub(super) receipts: Receipts,
+    upstream: Upstream,
+    /// By the batch they wait for; those of the batch under collection apart. Bounded by connections and their joins.
+    waiting: BTreeMap<u64, Vec<Waiter>>,
+    waiting_next: Vec<Waiter>,
+    connected: bool,
+    /// Since when no live router was there, in monotonic milliseconds.
+    routerless_since: Option<u64>,
+    was_served: bool,
+    state: NodeState,
+    /// No more connections are taken.
+    closed: bool,
+    empty: Vec<bool>,
+    beat_ms: u64,
+    housekept_ms: u64,
+}
+
+impl Hub {
+    /// A hub that has heard nothing yet.
+    pub fn new(settings: HubSettings, cells: Arc<HubCells>) -> Self {
+        let subjects = Subjects::new(&settings.prefix);
+        let inbox = InboxSubjects::new(&settings.inbox_prefix, settings.node);
+        Self {
+            roster: Roster::new(settings.node),
+            routers: Routers::default(),
+            receipts: Receipts::default(),
+            upstream: Upstream::new(settings.node, subjects.clone(), inbox.clone()),
+            waiting: BTreeMap::new(),
+            waiting_next: Vec::new(),
+            connected: false,
+            routerless_since: Some(0),
+            was_served: false,
+            state: NodeState::Live,
+            closed: false,
+            empty: vec![false; usize::from(settings.shards)],
+            beat_ms: 0,
+            housekept_ms: 0,
+            subjects,
+            inbox,
+            cells,
+            settings,
+        }
+    }
+
+    /// The node.
+    pub const fn node(&self) -> NodeId {
+        self.settings.node
+    }
+
+    // --- from shards ---
+
+    /// A shard says something.
+    pub fn on_shard(&mut self, now: Now, edge: &mut dyn Edge, message: ToHub) {
+        match message {
+            ToHub::Bind { conn, id, user, since_ms, newest } => {
+                let known = self.roster.enter(now, Kind::User, &user, conn.shard);
+                if newest {
+                    self.roster.claim(now, &user, id, since_ms);
+                }
+                // A claim goes out with the next batch; the welcome need not wait for it.
+                self.wait(now, edge, known, Waiting::Bind { conn, id, user });
+            }
+            ToHub::Opened { id, user } => {
+                self.publish_fact(now, edge, Transition::ConnectionOpened, id, &user, Cause::Connect);
+            }
+            ToHub::Unbind { id, user, shard, cause, opened } => {
+                self.roster.exit(now, Kind::User, &user, shard, cause);
+                self.roster.unclaim(now, &user, id);
+                if opened {
+                    self.publish_fact(now, edge, Transition::ConnectionClosed, id, &user, cause);
+                }
+            }
+            ToHub::Join { conn, on_behalf, room, callout } => match callout {
+                Some(sender) => self.ask_before_join(now, edge, conn, on_behalf, room, &sender),
+                None => self.join(now, edge, conn, on_behalf, room),
+            },
+            ToHub::Leave { shard, room, cause } => self.roster.exit(now, Kind::Room, &room, shard, cause),
+            ToHub::Publish { conn, ticket, sender, to, payload } => {
+                let result = self.upstream.publish(edge, (conn, ticket), &sender, &to, payload);
+                match (result, ticket) {
+                    (Ok(()), _) => self.cells.published.add(1),
+                    (Err(failure), ticket) => {
+                        self.cells.publish_failed.add(1);
+                        let message = match ticket {
+                            Some(ticket) => ToShard::Published { conn, ticket, result: Err(failure) },
+                            None => ToShard::Unpublished { conn, failure },
+                        };
+                        edge.to_shard(conn.shard, message);
+                    }
+                }
+            }
+            ToHub::Request { conn, ticket, sender, to, payload, timeout } => {
+                self.cells.requests.add(1);
+                let deadline_ms = now.ms.saturating_add(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX));
+                let purpose = Purpose::Client { conn, ticket };
+                if let Err(failure) = self.upstream.request(edge, purpose, &sender, &to, payload, deadline_ms) {
+                    self.replied(now, edge, Purpose::Client { conn, ticket }, Err(failure));
+                }
+            }
+            ToHub::Verify { conn, ticket, endpoint, token } => edge.verify(conn, ticket, endpoint, token),
+            ToHub::Receipt { receipt, part } => self.receipts.part(receipt, part, self.settings.node),
+            ToHub::Acked { receipt, acked } => self.receipts.acked(receipt, acked, self.settings.node),
+            ToHub::Answered { question, part } => self.receipts.answered(question, part, self.settings.node),
+            ToHub::Empty { shard } => {
+                if let Some(empty) = self.empty.get_mut(usize::from(shard)) {
+                    *empty = true;
+                }
+            }
+        }
+    }
+
+    fn join(&mut self, now: Now, edge: &mut dyn Edge, conn: ConnRef, on_behalf: JoinFor, room: Arc<str>) {
+        let known = self.roster.enter(now, Kind::Room, &room, conn.shard);
+        self.wait(now, edge, known, Waiting::Join { conn, on_behalf, room });
+    }
+
+    fn ask_before_join(
+        &mut self,
+        now: Now,
+        edge: &mut dyn Edge,
+        conn: ConnRef,
+        on_behalf: JoinFor,
+        room: Arc<str>,
+        sender: &Sender,
+    ) {
+        let user = sender.identity.as_ref().map_or("", |identity| &*identity.user);
+        let body = crate::auth::callout::join_request(&sender.endpoint.name, &room, user);
+        let message = Publication {
+            subject: self.subjects.auth_join(&sender.endpoint.name),
+            reply: None,
+            headers: identity_headers(sender, self.settings.node),
+            payload: body,
+        };
+        let purpose = Purpose::Join { conn, on_behalf, room: Arc::clone(&room) };
+        if let Err(failure) = self.upstream.ask(edge, purpose, message, now.ms + CALLOUT_MS) {
+            self.replied(now, edge, Purpose::Join { conn, on_behalf, room }, Err(failure));
+        }
+    }
+
+    // --- waiting for routers ---
+
+    fn wait(&mut self, now: Now, edge: &mut dyn Edge, known: Known, what: Waiting) {
+        let waiter = Waiter { what, deadline_ms: now.ms + ROUTERS_MS };
+        if !self.connected {
+            self.refuse(now, edge, waiter, Failure::BusUnavailable);
+            return;
+        }
+        match known {
+            Known::With(seq) if self.routers.acked_by_all(now.ms).is_some_and(|acked| acked >= seq) => {
+                Self::admit(edge, waiter);
+            }
+            Known::With(seq) => self.waiting.entry(seq).or_default().push(waiter),
+            Known::WithNext => self.waiting_next.push(waiter),
+        }
+    }
+
+    fn admit(edge: &mut dyn Edge, waiter: Waiter) {
+        match waiter.what {
+            Waiting::Bind { conn, id, user } => {
+                edge.to_shard(conn.shard, ToShard::Bound { conn, id, user, result: Ok(()) });
+            }
+            Waiting::Join { conn, on_behalf, room } => {
+                edge.to_shard(conn.shard, ToShard::Joined { conn, on_behalf, room, result: Ok(()) });
+            }
+        }
+    }
+
+    fn refuse(&mut self, now: Now, edge: &mut dyn Edge, waiter: Waiter, failure: Failure) {
+        match waiter.what {
+            Waiting::Bind { conn, id, user } => {
+                self.roster.exit(now, Kind::User, &user, conn.shard, Cause::Close);
+                self.roster.unclaim(now, &user, id);
+                edge.to_shard(conn.shard, ToShard::Bound { conn, id, user, result: Err(failure) });
+            }
+            Waiting::Join { conn, on_behalf, room } => {
+                self.roster.exit(now, Kind::Room, &room, conn.shard, Cause::Close);
+                edge.to_shard(conn.shard, ToShard::Joined { conn, on_behalf, room, result: Err(failure) });
+            }
+        }
+    }
+
+    /// Answers those whose batch every live router has applied.
+    pub(super) fn release_waiters(&mut self, now: Now, edge: &mut dyn Edge) {
+        let Some(acked) = self.routers.acked_by_all(now.ms) else { return };
+        while let Some(entry) = self.waiting.first_entry()
+            && *entry.key() <= acked
+        {
+            for waiter in entry.remove() {
+                Self::admit(edge, waiter);
+            }
+        }
+    }
+
+    fn refuse_late(&mut self, now: Now, edge: &mut dyn Edge) {
+        let late = |waiter: &mut Waiter| waiter.deadline_ms <= now.ms;
+        let mut refused: Vec<Waiter> = self.waiting_next.extract_if(.., late).collect();
+        for waiters in self.waiting.values_mut() {
+            refused.extend(waiters.extract_if(.., late));
+        }
+        self.waiting.retain(|_, waiters| !waiters.is_empty());
+        for waiter in refused {
+            self.cells.roster_wait_timeouts.add(1);
+            self.refuse(now, edge, waiter, Failure::Unavailable);
+        }
+    }
+
+    fn refuse_all(&mut self, now: Now, edge: &mut dyn Edge, failure: &Failure) {
+        let mut refused = std::mem::take(&mut self.waiting_next);
+        refused.extend(std::mem::take(&mut self.waiting).into_values().flatten());
+        for waiter in refused {
+            self.refuse(now, edge, waiter, failure.clone());
+        }
+    }
+
+    // --- from the bus ---
+
+    /// A router's beat.
+    pub fn on_router_beat(&mut self, now: Now, edge: &mut dyn Edge, payload: Bytes) {
+        match RouterBeat::decode(payload) {
+            Ok(beat) => {
+                self.routers.beat(&beat, now.ms);
+                if beat.state != RouterState::Joining {
+                    self.note_routers(now, edge);
+                }
+            }
+            Err(error) => self.malformed("beat", error),
+        }
+    }
+
+    /// A cold router asks for everybody's roster.
+    pub fn on_discover(&mut self, now: Now, edge: &mut dyn Edge, payload: Bytes) {
+        match Discover::decode(payload) {
+            Ok(discover) => self.send_snapshot(now, edge, discover.router),
+            Err(error) => self.malformed("discover", error),
+        }
+    }
+
+    /// A message in the process's inbox.
+    pub fn on_inbox(&mut self, now: Now, edge: &mut dyn Edge, message: Received) {
+        if let Some((purpose, outcome)) = self.upstream.received(edge, message) {
+            self.replied(now, edge, purpose, outcome);
+        }
+    }
+
+    /// The bus came or went. Coming also means: it may have been away in between.
+    pub fn on_bus(&mut self, now: Now, edge: &mut dyn Edge, connected: bool) {
+        if !connected || self.connected {
+            for purpose in self.upstream.bus_lost(edge) {
+                self.replied(now, edge, purpose, Err(Failure::BusUnavailable));
+            }
+            self.refuse_all(now, edge, &Failure::BusUnavailable);
+        }
+        if connected {
+            if self.was_served || self.roster.connections() > 0 {
+                self.tell_lost(edge);
+            }
+            self.routers.bus_returned();
+            self.routerless_since = Some(now.ms);
+            self.beat_ms = 0;
+        }
+        self.connected = connected;
+        self.note_routers(now, edge);
+    }
+
+    /// A request of the process itself; ends with [`Edge::answer`].
+    pub fn request(&mut self, now: Now, edge: &mut dyn Edge, caller: u64, message: Publication, timeout_ms: u64) {
+        let deadline_ms = now.ms.saturating_add(timeout_ms);
+        if let Err(failure) = self.upstream.ask(edge, Purpose::Caller(caller), message, deadline_ms) {
+            edge.answer(caller, Err(failure));
+        }
+    }
+
+    fn replied(&mut self, now: Now, edge: &mut dyn Edge, purpose: Purpose, outcome: Outcome<Bytes>) {
+        match purpose {
+            Purpose::Client { conn, ticket } => {
+                edge.to_shard(conn.shard, ToShard::Replied { conn, ticket, result: outcome });
+            }
+            Purpose::Caller(caller) => edge.answer(caller, outcome),
+            Purpose::Join { conn, on_behalf, room } => {
+                match outcome.and_then(|body| crate::auth::callout::join_answer(&body)) {
+                    Ok(()) => self.join(now, edge, conn, on_behalf, room),
+                    Err(failure) => {
+                        let result = Err(match failure {
+                            Failure::NoResponders | Failure::Timeout | Failure::Service { .. } => Failure::Unavailable,
+                            other => other,
+                        });
+                        edge.to_shard(conn.shard, ToShard::Joined { conn, on_behalf, room, result });
+                    }
+                }
+            }
+        }
+    }
+
+    // --- time ---
+
+    /// What time brings. Followed by [`Self::finish_turn`].
+    pub fn tick(&mut self, now: Now, edge: &mut dyn Edge) {
+        if self.connected && now.ms >= self.beat_ms + BEAT_MS {
+            self.beat_ms = now.ms;
+            self.beat(now, edge);
+        }
+        if now.ms >= self.housekept_ms + HOUSEKEEPING_MS {
+            self.housekept_ms = now.ms;
+            for purpose in self.upstream.expire(edge, now.ms) {
+                self.cells.request_timeouts.add(1);
+                self.replied(now, edge, purpose, Err(Failure::Timeout));
+            }
+            self.refuse_late(now, edge);
+            self.cells.receipts_expired.add(self.receipts.expire(now.ms));
+            self.routers.forget_silent(now.ms);
+            self.note_routers(now, edge);
+            self.release_waiters(now, edge);
+        }
+    }
+
+    /// When [`Self::tick`] and [`Self::finish_turn`] have something to do next, in monotonic milliseconds.
+    pub fn next_wake_ms(&self) -> u64 {
+        let mut wake = self.housekept_ms + HOUSEKEEPING_MS;
+        if self.connected {
+            wake = wake.min(self.beat_ms + BEAT_MS);
+            wake = wake.min(self.roster.due_ms().unwrap_or(u64::MAX));
+        }
+        wake.min(self.upstream.next_deadline_ms().unwrap_or(u64::MAX).max(self.housekept_ms + 1))
+    }
+
+    /// Ends a turn: roster changes that are due, one marker, one report per router.
+    pub fn finish_turn(&mut self, now: Now, edge: &mut dyn Edge) {
+        if self.connected && self.roster.due_ms().is_some_and(|due_ms| due_ms <= now.ms) {
+            self.flush_roster(now, edge);
+        }
+        self.upstream.finish_turn(edge, now.ms);
+        for (router, report) in self.receipts.take_reports() {
+            let payload = RouterBound::Report(report).encode();
+            // A router that misses a report counts this node as late.
+            edge.publish(Publication::plain(self.subjects.router(router), payload)).unwrap_or_default();
+        }
+    }
+
+    pub(super) fn flush_roster(&mut self, now: Now, edge: &mut dyn Edge) {
+        for batch in self.roster.flush(now.ms) {
+            self.cells.roster_batches.add(1);
+            self.cells.roster_changes.add(batch.changes.len() as u64);
+            let message = Publication::plain(self.subjects.roster(self.settings.node), batch.encode());
+            // Routers see the hole in the numbers and ask for the whole.
+            edge.publish(message).unwrap_or_default();
+        }
+        let seq = self.roster.seq();
+        self.cells.roster_seq.set(seq);
+        if !self.waiting_next.is_empty() {
+            self.waiting.entry(seq).or_default().append(&mut self.waiting_next);
+            self.release_waiters(now, edge);
+        }
+    }
+
+    fn beat(&mut self, now: Now, edge: &mut dyn Edge) {
+        self.flush_roster(now, edge);
+        let beat = NodeBeat {
+            node: self.settings.node,
+            state: self.state,
+            version: env!("CARGO_PKG_VERSION").into(),
+            connections: self.roster.connections(),
+            spare_handshakes: 0,
+            seq: self.roster.seq(),
+            digests: Box::new(*self.roster.digests()),
+        };
+        edge.publish(Publication::plain(self.subjects.beat_nodes(), beat.encode())).unwrap_or_default();
+    }
+
+    fn note_routers(&mut self, now: Now, edge: &mut dyn Edge) {
+        let live = if self.connected { self.routers.live_count(now.ms) } else { 0 };
+        self.cells.routers.set(live as u64);
+        if live > 0 {
+            self.routerless_since = None;
+        } else {
+            self.routerless_since.get_or_insert(now.ms);
+        }
+        let serving = self.serving(now);
+        let served = !matches!(serving, Serving::NoBus | Serving::NoRouter);
+        if self.was_served && !served {
+            self.to_all_shards(edge, &ToShard::Unserved);
+        }
+        self.was_served = served;
+    }
+
+    /// Whether handshakes can be served.
+    pub fn serving(&self, now: Now) -> Serving {
+        match self.routerless_since {
+            _ if !self.connected => Serving::NoBus,
+            _ if self.closed => Serving::Closed,
+            None => Serving::Yes,
+            Some(since_ms) if now.ms.saturating_sub(since_ms) < ROUTERS_MS => Serving::Soon,
+            Some(_) => Serving::NoRouter,
+        }
+    }
+
+    // --- leaving ---
+
+    /// Whether the node drains.
+    pub fn is_draining(&self) -> bool {
+        self.state != NodeState::Live
+    }
+
+    /// Says so to routers and `/readyz`; nobody is closed yet.
+    pub fn announce_drain(&mut self, now: Now, edge: &mut dyn Edge) {
+        self.state = NodeState::Draining;
+        self.cells.draining.set(1);
+        if self.connected {
+            self.beat_ms = now.ms;
+            self.beat(now, edge);
+        }
+    }
+
+    /// Closes all connections over the window.
+    pub fn start_drain(&mut self, now: Now, edge: &mut dyn Edge, window_ms: u64) {
+        self.announce_drain(now, edge);
+        self.closed = true;
+        self.empty.fill(false);
+        self.to_all_shards(edge, &ToShard::Drain { window_ms });
+    }
+
+    /// Closes what is left, now.
+    pub fn close_all(&mut self, edge: &mut dyn Edge, close: holdfast_protocol::close::Close) {
+        self.closed = true;
+        self.empty.fill(false);
+        self.to_all_shards(edge, &ToShard::CloseAll(close));
+    }
+
+    pub(super) fn uncordon(&mut self, edge: &mut dyn Edge) {
+        self.state = NodeState::Live;
+        self.closed = false;
+        self.cells.draining.set(0);
+        self.to_all_shards(edge, &ToShard::Uncordon);
+    }
+
+    /// Whether each shard has said that it is empty since the last order to close.
+    pub fn is_empty(&self) -> bool {
+        self.empty.iter().all(|empty| *empty)
+    }
+
+    /// The last words: what changed, and a beat that takes the node off every roster.
+    pub fn leave(&mut self, now: Now, edge: &mut dyn Edge) {
+        self.state = NodeState::Gone;
+        if self.connected {
+            self.beat(now, edge);
+        }
+    }
+
+    // --- small ---
+
+    pub(super) fn to_all_shards(&self, edge: &mut dyn Edge, message: &ToShard) {
+        for shard in 0..self.settings.shards {
+            edge.to_shard(shard, message.clone());
+        }
+    }
+
+    pub(super) fn tell_lost(&self, edge: &mut dyn Edge) {
+        self.to_all_shards(edge, &ToShard::Lost);
+    }
+
+    pub(super) fn malformed(&self, what: &'static str, error: WireError) {
+        self.cells.packets_malformed.add(1);
+        tracing::warn!(%error, what, "Could not read an internal message");
+    }
+
+    fn publish_fact(
+        &self,
+        now: Now,
+        edge: &mut dyn Edge,
+        transition: Transition,
+        id: ConnectionId,
+        user: &str,
+        cause: Cause,
+    ) {
+        let fact = fact_id(transition, &id.to_string(), self.settings.node, 0);
+        let body = FactBody {
+            id: &fact,
+            time: &rfc3339(now.unix_ms),
+            node: Some(self.settings.node),
+            cause,
+            user: Some(user),
+            room: None,
+            connection: Some(id),
+            count: None,
+        };
+        let subject = self.subjects.event(transition.subject(), user);
+        if edge.publish(Publication::plain(subject, body.encode().into())).is_err() {
+            self.cells.facts_lost.add(1);
+        }
+    }
+}

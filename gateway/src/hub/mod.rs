@@ -1,0 +1,21 @@
+//! The process's one voice on the bus: what the node tells routers and domain services, and what it hears from them.
+//!
+//! The core is synchronous and owns its state: roster, routers, receipts, traffic upstream. It is given what shards and
+//! bus say, with the time, and acts through an [`Edge`]; it knows no NATS client, no channel and no clock. `shell` is the
+//! thin asynchronous side of it.
+//!
+//! Reading order: the edge, roster (what the node has), routers (who must know of it), receipts, upstream, the core that
+//! ties them together, and last the shell.
+
+mod core;
+mod edge;
+mod packets;
+mod receipts;
+pub mod requests;
+mod roster;
+mod routers;
+pub mod shell;
+mod upstream;
+
+pub use core::{Hub, HubSettings, Serving};
+pub use edge::{Edge, Publication, Received, Unsent};

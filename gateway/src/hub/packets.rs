@@ -1,0 +1,181 @@
+//! Work from routers: packets to the shards that hold their targets, and the small messages around them.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use holdfast_protocol::id::NodeId;
+use holdfast_protocol::wire::{
+    Ask, Command, CommandItem, Delivery, Item, NodeBound, Packet, ReceiptPart, RouterBound, Target,
+};
+
+use super::core::Hub;
+use super::edge::{Edge, Publication};
+use super::roster::{Kind, Shards};
+use super::routers::Verdict;
+use crate::clock::Now;
+use crate::link::{ReceiptRef, SharedCommand, SharedDelivery, ToShard, shard_of};
+
+impl Hub {
+    /// A message on the node's own subject.
+    pub fn on_node_message(&mut self, now: Now, edge: &mut dyn Edge, payload: Bytes, reply: Option<String>) {
+        match NodeBound::decode(payload) {
+            Ok(NodeBound::Packet(packet)) => self.on_packet(now, edge, packet),
+            Ok(NodeBound::RosterAck { router, seq }) => {
+                self.routers.ack(router, seq, now.ms);
+                self.release_waiters(now, edge);
+            }
+            Ok(NodeBound::SnapshotAsk { router }) => self.send_snapshot(now, edge, router),
+            Ok(NodeBound::Ping) => {
+                if let Some(reply) = reply {
+                    // A lost answer is asked for again.
+                    edge.publish(Publication::plain(reply, Bytes::new())).unwrap_or_default();
+                }
+            }
+            Err(error) => self.malformed("node", error),
+        }
+    }
+
+    fn on_packet(&mut self, now: Now, edge: &mut dyn Edge, packet: Packet) {
+        self.cells.packets.add(1);
+        match self.routers.packet(packet.router, packet.number, packet.term, now.ms) {
+            Verdict::Take => {}
+            Verdict::TakeAfterHole => {
+                self.cells.packet_holes.add(1);
+                tracing::warn!(router = %packet.router, number = packet.number, "Packets of a router were lost");
+                self.tell_lost(edge);
+            }
+            Verdict::Duplicate => return,
+            Verdict::Fenced => {
+                self.cells.packets_fenced.add(1);
+                return;
+            }
+        }
+        let router = packet.router;
+        for item in packet.items {
+            match item {
+                Item::Deliver(delivery) => self.on_delivery(now, edge, router, delivery),
+                Item::Command(item) => self.on_command(now, edge, router, item),
+                Item::Ask { number, ask } => self.on_question(now, edge, router, number, ask),
+            }
+        }
+    }
+
+    fn on_delivery(&mut self, now: Now, edge: &mut dyn Edge, router: NodeId, delivery: Delivery) {
+        let shards = self.shards_of(&delivery.targets);
+        let shared = SharedDelivery::new(delivery, router);
+        if let Some(receipt) = shared.receipt {
+            self.receipts.expect(receipt, count(&shards), self.settings.node, now.ms);
+        }
+        let shared = Arc::new(shared);
+        for shard in shards {
+            edge.to_shard(shard, ToShard::Deliver(Arc::clone(&shared)));
+        }
+    }
+
+    fn on_command(&mut self, now: Now, edge: &mut dyn Edge, router: NodeId, item: CommandItem) {
+        let receipt = item.receipt.map(|ask| ReceiptRef { router, number: ask.number });
+        if let Command::Drain | Command::Uncordon | Command::Shed { .. } = item.command {
+            let part = self.on_node_command(now, edge, &item.command);
+            if let Some(receipt) = receipt {
+                self.receipts.settle(receipt, part, self.settings.node);
+            }
+            return;
+        }
+        let shards = self.shards_of(&item.targets);
+        if let Some(receipt) = receipt {
+            self.receipts.expect(receipt, count(&shards), self.settings.node, now.ms);
+        }
+        let shared =
+            Arc::new(SharedCommand { targets: item.targets, command: item.command, ask: item.receipt, receipt });
+        for shard in shards {
+            edge.to_shard(shard, ToShard::Command(Arc::clone(&shared)));
+        }
+    }
+
+    fn on_node_command(&mut self, now: Now, edge: &mut dyn Edge, command: &Command) -> ReceiptPart {
+        let all = self.roster.connections();
+        let affected = match command {
+            Command::Drain => {
+                self.start_drain(now, edge, self.settings.drain_window_ms);
+                all
+            }
+            Command::Shed { percent } => {
+                let window_ms = self.settings.drain_window_ms;
+                self.to_all_shards(edge, &ToShard::Shed { percent: *percent, window_ms });
+                all * u64::from(*percent) / 100
+            }
+            Command::Uncordon => {
+                self.uncordon(edge);
+                all
+            }
+            Command::Join { .. }
+            | Command::Leave { .. }
+            | Command::Disconnect { .. }
+            | Command::Expire { .. }
+            | Command::Pause
+            | Command::Resume
+            | Command::Replace => 0,
+        };
+        ReceiptPart { matched: affected, written: affected, ..ReceiptPart::default() }
+    }
+
+    fn on_question(&mut self, now: Now, edge: &mut dyn Edge, router: NodeId, number: u64, ask: Ask) {
+        let (target, limit) = match &ask {
+            Ask::User { user } => (Target::User(user.clone()), usize::MAX),
+            Ask::Room { room, limit, .. } => (Target::Room(room.clone()), *limit as usize),
+            Ask::Connection { connection } => (Target::Connection(*connection), 1),
+            Ask::Count => {
+                let total = self.roster.connections();
+                self.receipts.answer_at_once(router, number, total, self.settings.node);
+                return;
+            }
+        };
+        let shards = self.shards_of(&[target]);
+        if shards.is_empty() {
+            self.receipts.answer_at_once(router, number, 0, self.settings.node);
+            return;
+        }
+        let question = self.receipts.ask(router, number, count(&shards), limit, now.ms);
+        let ask = Arc::new(ask);
+        for shard in shards {
+            edge.to_shard(shard, ToShard::Ask { question, ask: Arc::clone(&ask) });
+        }
+    }
+
+    /// The shards that may hold any of the targets.
+    fn shards_of(&self, targets: &[Target]) -> Shards {
+        let mut shards = Shards::new();
+        for target in targets {
+            match target {
+                Target::User(user) => self.roster.shards_of(Kind::User, user, &mut shards),
+                Target::Room(room) => self.roster.shards_of(Kind::Room, room, &mut shards),
+                Target::Connection(id) => {
+                    let shard = shard_of(*id, self.settings.shards);
+                    if id.node() == self.settings.node && !shards.contains(&shard) {
+                        shards.push(shard);
+                    }
+                }
+                Target::All => shards = (0..self.settings.shards).collect(),
+            }
+        }
+        shards
+    }
+
+    /// Sends the roster whole, as of now.
+    pub(super) fn send_snapshot(&mut self, now: Now, edge: &mut dyn Edge, router: NodeId) {
+        self.flush_roster(now, edge);
+        self.cells.snapshots.add(1);
+        for part in self.roster.snapshot() {
+            let payload = RouterBound::Snapshot(part).encode();
+            if edge.publish(Publication::plain(self.subjects.router(router), payload)).is_err() {
+                // The router misses the rest and asks again.
+                tracing::debug!(%router, "Could not send all of a snapshot");
+                return;
+            }
+        }
+    }
+}
+
+fn count(shards: &Shards) -> u16 {
+    u16::try_from(shards.len()).unwrap_or(u16::MAX)
+}

@@ -1,0 +1,341 @@
+//! What this node has: its users and rooms, by shard, and the numbered batches that tell routers of changes.
+//!
+//! A batch carries net changes: what came and went within its few milliseconds is not told. Digests and sequence move
+//! together with batches, so that a beat or a snapshot always describes the roster as of its sequence. Knows no bus.
+
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use holdfast_protocol::id::{ConnectionId, NodeId};
+use holdfast_protocol::limits::PARTITIONS;
+use holdfast_protocol::token::partition_of_key;
+use holdfast_protocol::wire::{
+    Cause, Change, RosterBatch, Snapshot, SnapshotEntry, digest_of_claim, digest_of_room, digest_of_user,
+};
+use smallvec::SmallVec;
+
+/// Longest time a change waits for others.
+const BATCH_MS: u64 = 5;
+/// Bytes of changes in one batch, and of entries in one part of a snapshot.
+const PART_BYTES_MAX: usize = 512 * 1024;
+/// What an entry takes beside its key, at most.
+const ENTRY_BYTES: usize = 48;
+
+/// Users or rooms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Kind {
+    User,
+    Room,
+}
+
+/// Shards that hold a target, each once.
+pub(super) type Shards = SmallVec<[u16; 8]>;
+
+#[derive(Debug)]
+struct Entry {
+    /// Connections per shard, those that wait for the routers included.
+    shards: SmallVec<[(u16, u32); 2]>,
+    /// What routers were told: the count of a room, 1 for a user.
+    published: u32,
+    /// Whether it is in the list of changes.
+    dirty: bool,
+    /// Why it changed last.
+    cause: Cause,
+    /// The batch that made it present.
+    since_seq: u64,
+}
+
+impl Entry {
+    fn count(&self) -> u32 {
+        self.shards.iter().map(|(_, count)| *count).fold(0, u32::saturating_add)
+    }
+}
+
+/// When routers will know what was just entered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Known {
+    /// When they have acknowledged this batch.
+    With(u64),
+    /// When they have acknowledged the batch that is being collected.
+    WithNext,
+}
+
+/// The node's roster.
+#[derive(Debug)]
+pub(super) struct Roster {
+    node: NodeId,
+    users: HashMap<Arc<str>, Entry>,
+    rooms: HashMap<Arc<str>, Entry>,
+    /// Under the policy `newest`: a user's connections and when they were accepted.
+    claims: HashMap<Arc<str>, Vec<(ConnectionId, u64)>>,
+    dirty: Vec<(Kind, Arc<str>)>,
+    claim_changes: Vec<Change>,
+    /// When the oldest change that waits happened: monotonic and Unix milliseconds.
+    dirty_since: Option<(u64, u64)>,
+    flushed_ms: u64,
+    seq: u64,
+    digests: Box<[u64; PARTITIONS]>,
+    connections: u64,
+}
+
+impl Roster {
+    pub(super) fn new(node: NodeId) -> Self {
+        Self {
+            node,
+            users: HashMap::new(),
+            rooms: HashMap::new(),
+            claims: HashMap::new(),
+            dirty: Vec::new(),
+            claim_changes: Vec::new(),
+            dirty_since: None,
+            flushed_ms: 0,
+            seq: 0,
+            digests: Box::new([0; PARTITIONS]),
+            connections: 0,
+        }
+    }
+
+    pub(super) const fn seq(&self) -> u64 {
+        self.seq
+    }
+
+    pub(super) const fn digests(&self) -> &[u64; PARTITIONS] {
+        &self.digests
+    }
+
+    /// Bound connections.
+    pub(super) const fn connections(&self) -> u64 {
+        self.connections
+    }
+
+    fn entries(&mut self, kind: Kind) -> &mut HashMap<Arc<str>, Entry> {
+        match kind {
+            Kind::User => &mut self.users,
+            Kind::Room => &mut self.rooms,
+        }
+    }
+
+    /// Counts a connection of `shard` in.
+    pub(super) fn enter(&mut self, now: crate::clock::Now, kind: Kind, name: &Arc<str>, shard: u16) -> Known {
+        if kind == Kind::User {
+            self.connections += 1;
+        }
+        let entry = self.entries(kind).entry(Arc::clone(name)).or_insert_with(|| Entry {
+            shards: SmallVec::new(),
+            published: 0,
+            dirty: false,
+            cause: Cause::Connect,
+            since_seq: 0,
+        });
+        match entry.shards.iter_mut().find(|(number, _)| *number == shard) {
+            Some((_, count)) => *count += 1,
+            None => entry.shards.push((shard, 1)),
+        }
+        let known = if entry.published > 0 { Known::With(entry.since_seq) } else { Known::WithNext };
+        self.touch(now, kind, name, Cause::Connect);
+        known
+    }
+
+    /// Counts one out.
+    pub(super) fn exit(&mut self, now: crate::clock::Now, kind: Kind, name: &Arc<str>, shard: u16, cause: Cause) {
+        let Some(entry) = self.entries(kind).get_mut(name) else { return };
+        let Some(place) = entry.shards.iter().position(|(number, _)| *number == shard) else { return };
+        entry.shards[place].1 -= 1;
+        if entry.shards[place].1 == 0 {
+            entry.shards.swap_remove(place);
+        }
+        if kind == Kind::User {
+            self.connections -= 1;
+        }
+        self.touch(now, kind, name, cause);
+    }
+
+    /// Under the policy `newest`: a connection of the user is there.
+    pub(super) fn claim(&mut self, now: crate::clock::Now, user: &Arc<str>, connection: ConnectionId, since_ms: u64) {
+        self.claims.entry(Arc::clone(user)).or_default().push((connection, since_ms));
+        let user = (&**user).into();
+        self.claim_changes.push(Change::Claim { user, connection, since_ms });
+        self.dirty_since.get_or_insert((now.ms, now.unix_ms));
+    }
+
+    /// It is gone. Nothing happens where it made no claim.
+    pub(super) fn unclaim(&mut self, now: crate::clock::Now, user: &Arc<str>, connection: ConnectionId) {
+        let Some(list) = self.claims.get_mut(user) else { return };
+        let before = list.len();
+        list.retain(|(id, _)| *id != connection);
+        let had = list.len() < before;
+        if list.is_empty() {
+            self.claims.remove(user);
+        }
+        if had {
+            let user = (&**user).into();
+            self.claim_changes.push(Change::Unclaim { user, connection });
+            self.dirty_since.get_or_insert((now.ms, now.unix_ms));
+        }
+    }
+
+    fn touch(&mut self, now: crate::clock::Now, kind: Kind, name: &Arc<str>, cause: Cause) {
+        self.dirty_since.get_or_insert((now.ms, now.unix_ms));
+        let Some(entry) = self.entries(kind).get_mut(name) else { return };
+        entry.cause = cause;
+        if !std::mem::replace(&mut entry.dirty, true) {
+            self.dirty.push((kind, Arc::clone(name)));
+        }
+    }
+
+    /// The shards that hold the target.
+    pub(super) fn shards_of(&self, kind: Kind, name: &str, into: &mut Shards) {
+        let entries = match kind {
+            Kind::User => &self.users,
+            Kind::Room => &self.rooms,
+        };
+        for (shard, _) in entries.get(name).map(|entry| &entry.shards[..]).unwrap_or_default() {
+            if !into.contains(shard) {
+                into.push(*shard);
+            }
+        }
+    }
+
+    /// When the changes that wait are due, in monotonic milliseconds: at once after a pause, else batched.
+    pub(super) fn due_ms(&self) -> Option<u64> {
+        self.dirty_since.map(|(since_ms, _)| since_ms.max(self.flushed_ms + BATCH_MS).min(since_ms + BATCH_MS))
+    }
+
+    /// Takes the changes that wait as batches, each numbered; none where nothing changed in the end.
+    pub(super) fn flush(&mut self, now_ms: u64) -> Vec<RosterBatch> {
+        let Some((_, since_ms)) = self.dirty_since.take() else { return Vec::new() };
+        self.flushed_ms = now_ms;
+        let mut batches = Batches { node: self.node, since_ms, seq: self.seq, bytes: 0, done: Vec::new() };
+        for (kind, name) in std::mem::take(&mut self.dirty) {
+            match kind {
+                Kind::User => self.flush_user(&name, &mut batches),
+                Kind::Room => self.flush_room(&name, &mut batches),
+            }
+        }
+        for change in std::mem::take(&mut self.claim_changes) {
+            if let Change::Claim { user, connection, .. } = &change {
+                let digest = &mut self.digests[partition_of_key(user)];
+                *digest = digest.wrapping_add(digest_of_claim(user, *connection));
+            } else if let Change::Unclaim { user, connection } = &change {
+                let digest = &mut self.digests[partition_of_key(user)];
+                *digest = digest.wrapping_sub(digest_of_claim(user, *connection));
+            }
+            batches.push(change);
+        }
+        self.seq = batches.seq;
+        batches.done
+    }
+
+    fn flush_user(&mut self, name: &Arc<str>, batches: &mut Batches) {
+        let Some(entry) = self.users.get_mut(name) else { return };
+        entry.dirty = false;
+        let (was, is, cause) = (entry.published > 0, entry.count() > 0, entry.cause);
+        let digest = &mut self.digests[partition_of_key(name)];
+        let user = (&**name).into();
+        match (was, is) {
+            (false, true) => {
+                *digest = digest.wrapping_add(digest_of_user(name));
+                entry.published = 1;
+                entry.since_seq = batches.push(Change::UserUp { user, cause });
+            }
+            (true, false) => {
+                *digest = digest.wrapping_sub(digest_of_user(name));
+                batches.push(Change::UserDown { user, cause });
+            }
+            (true, true) | (false, false) => {}
+        }
+        if !is {
+            self.users.remove(name);
+        }
+    }
+
+    fn flush_room(&mut self, name: &Arc<str>, batches: &mut Batches) {
+        let Some(entry) = self.rooms.get_mut(name) else { return };
+        entry.dirty = false;
+        let (was, count, cause) = (entry.published, entry.count(), entry.cause);
+        if was != count {
+            let digest = &mut self.digests[partition_of_key(name)];
+            if was > 0 {
+                *digest = digest.wrapping_sub(digest_of_room(name, u64::from(was)));
+            }
+            if count > 0 {
+                *digest = digest.wrapping_add(digest_of_room(name, u64::from(count)));
+            }
+            let room = (&**name).into();
+            let seq = batches.push(Change::Room { room, count: u64::from(count), cause });
+            entry.published = count;
+            if was == 0 {
+                entry.since_seq = seq;
+            }
+        }
+        if count == 0 {
+            self.rooms.remove(name);
+        }
+    }
+
+    /// The roster whole, as of [`Self::seq`], in parts. Changes that wait must have been flushed.
+    pub(super) fn snapshot(&self) -> Vec<Snapshot> {
+        let users = self.users.iter().filter(|(_, entry)| entry.published > 0);
+        let rooms = self.rooms.iter().filter(|(_, entry)| entry.published > 0);
+        let claims =
+            self.claims.iter().flat_map(|(user, list)| list.iter().map(move |(id, since)| (user, *id, *since)));
+        let entries = users
+            .map(|(name, _)| SnapshotEntry::User((&**name).into()))
+            .chain(rooms.map(|(name, entry)| SnapshotEntry::Room((&**name).into(), u64::from(entry.published))))
+            .chain(claims.map(|(user, id, since)| SnapshotEntry::Claim((&**user).into(), id, since)));
+        let mut parts = vec![self.part(0)];
+        let mut bytes = 0;
+        for entry in entries {
+            let (SnapshotEntry::User(key) | SnapshotEntry::Room(key, _) | SnapshotEntry::Claim(key, ..)) = &entry;
+            bytes += ENTRY_BYTES + key.len();
+            if bytes > PART_BYTES_MAX {
+                bytes = ENTRY_BYTES + key.len();
+                parts.push(self.part(parts.len() as u64));
+            }
+            if let Some(part) = parts.last_mut() {
+                part.entries.push(entry);
+            }
+        }
+        if let Some(last) = parts.last_mut() {
+            last.last = true;
+        }
+        parts
+    }
+
+    const fn part(&self, part: u64) -> Snapshot {
+        Snapshot { node: self.node, seq: self.seq, part, last: false, entries: Vec::new() }
+    }
+}
+
+/// Batches under construction.
+struct Batches {
+    node: NodeId,
+    since_ms: u64,
+    seq: u64,
+    bytes: usize,
+    done: Vec<RosterBatch>,
+}
+
+impl Batches {
+    /// Adds a change; the number of the batch it is in.
+    fn push(&mut self, change: Change) -> u64 {
+        let key_bytes = match &change {
+            Change::UserUp { user, .. }
+            | Change::UserDown { user, .. }
+            | Change::Claim { user, .. }
+            | Change::Unclaim { user, .. } => user.len(),
+            Change::Room { room, .. } => room.len(),
+        };
+        self.bytes += ENTRY_BYTES + key_bytes;
+        if self.done.is_empty() || self.bytes > PART_BYTES_MAX {
+            self.bytes = ENTRY_BYTES + key_bytes;
+            self.seq += 1;
+            let (node, seq, since_ms) = (self.node, self.seq, self.since_ms);
+            self.done.push(RosterBatch { node, seq, since_ms, changes: Vec::new() });
+        }
+        if let Some(batch) = self.done.last_mut() {
+            batch.changes.push(change);
+        }
+        self.seq
+    }
+}

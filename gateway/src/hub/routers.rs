@@ -1,0 +1,118 @@
+//! The routers as this node hears them: who is live, what each has applied of the roster, and where each stands with
+//! its packets.
+
+use hashbrown::HashMap;
+use holdfast_protocol::id::NodeId;
+use holdfast_protocol::wire::{RouterBeat, RouterState};
+
+/// A router silent for longer is not waited for.
+const LIVE_MS: u64 = 1000;
+/// A router silent for longer is forgotten, its packet numbers with it.
+const FORGET_MS: u64 = 60_000;
+/// Fences kept at once. Each comes from a router's beat; there are as many as routers given up lately.
+const FENCES_MAX: usize = 1024;
+
+#[derive(Debug)]
+struct Router {
+    state: RouterState,
+    heard_ms: u64,
+    acked: u64,
+    /// The number of its next packet; `None` takes any, after a loss that was told already.
+    next_packet: Option<u64>,
+}
+
+/// What to do with a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Carry it out.
+    Take,
+    /// Carry it out; packets before it were lost.
+    TakeAfterHole,
+    /// It came before.
+    Duplicate,
+    /// Its router was given up at a higher term: drop it.
+    Fenced,
+}
+
+/// The routers by id.
+#[derive(Debug, Default)]
+pub(super) struct Routers {
+    routers: HashMap<NodeId, Router>,
+    fences: HashMap<NodeId, u64>,
+}
+
+impl Routers {
+    fn router(&mut self, id: NodeId, now_ms: u64) -> &mut Router {
+        self.routers.entry(id).or_insert(Router {
+            state: RouterState::Joining,
+            heard_ms: now_ms,
+            acked: 0,
+            next_packet: Some(1),
+        })
+    }
+
+    pub(super) fn beat(&mut self, beat: &RouterBeat, now_ms: u64) {
+        let router = self.router(beat.router, now_ms);
+        router.state = beat.state;
+        router.heard_ms = now_ms;
+        for fence in &beat.fences {
+            if self.fences.len() < FENCES_MAX || self.fences.contains_key(&fence.router) {
+                let term = self.fences.entry(fence.router).or_insert(0);
+                *term = (*term).max(fence.term);
+            }
+        }
+    }
+
+    pub(super) fn ack(&mut self, id: NodeId, seq: u64, now_ms: u64) {
+        let router = self.router(id, now_ms);
+        router.acked = router.acked.max(seq);
+    }
+
+    pub(super) fn packet(&mut self, id: NodeId, number: u64, term: u64, now_ms: u64) -> Verdict {
+        let fenced = self.fences.get(&id).is_some_and(|fence| term < *fence);
+        let router = self.router(id, now_ms);
+        let expected = router.next_packet;
+        if expected.is_some_and(|expected| number < expected) {
+            return Verdict::Duplicate;
+        }
+        router.next_packet = Some(number + 1);
+        if fenced {
+            Verdict::Fenced
+        } else if expected.is_some_and(|expected| number > expected) {
+            Verdict::TakeAfterHole
+        } else {
+            Verdict::Take
+        }
+    }
+
+    fn live(&self, now_ms: u64) -> impl Iterator<Item = &Router> {
+        self.routers.values().filter(move |router| {
+            router.state != RouterState::Joining && now_ms.saturating_sub(router.heard_ms) <= LIVE_MS
+        })
+    }
+
+    pub(super) fn live_count(&self, now_ms: u64) -> usize {
+        self.live(now_ms).count()
+    }
+
+    /// The last batch that every live router has applied; `None` where there is no live router.
+    pub(super) fn acked_by_all(&self, now_ms: u64) -> Option<u64> {
+        self.live(now_ms).map(|router| router.acked).min()
+    }
+
+    /// The bus was away: nobody is heard until heard again, and packets of that time are lost, which is told at once.
+    pub(super) fn bus_returned(&mut self) {
+        for router in self.routers.values_mut() {
+            router.state = RouterState::Joining;
+            router.next_packet = None;
+        }
+    }
+
+    pub(super) fn forget_silent(&mut self, now_ms: u64) {
+        self.routers.retain(|_, router| now_ms.saturating_sub(router.heard_ms) <= FORGET_MS);
+        if self.fences.len() >= FENCES_MAX {
+            let routers = &self.routers;
+            self.fences.retain(|id, _| routers.contains_key(id));
+        }
+    }
+}

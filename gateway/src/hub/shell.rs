@@ -1,0 +1,513 @@
+//! The asynchronous side of the hub: subscriptions, channels and timers around the synchronous core.
+//!
+//! One task polls everything in a fixed order and to the end (`coop::unconstrained`): what routers said of themselves
+//! before what they send, acknowledgements before what depends on them. Each subscription is filled in the order of the
+//! wire, so whatever reached us before a packet has been applied before it.
+
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use async_nats::{HeaderMap, Message, StatusCode};
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use holdfast_daemon::admin::Condition;
+use holdfast_daemon::bus::{Bus, BusError, Outgoing, PublishError, Subscription};
+use holdfast_daemon::config::Secret;
+use holdfast_daemon::shutdown::Shutdown;
+use holdfast_protocol::close::Close;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, Sleep};
+use tokio_util::sync::CancellationToken;
+
+use super::core::{Hub, Serving};
+use super::edge::{Edge, Publication, Received, Unsent};
+use super::requests::{Asked, BusRequests, QUEUE};
+use crate::auth::{Authenticator, Refusal};
+use crate::clock::{Clock, Now};
+use crate::handshake::Endpoint;
+use crate::link::{ConnRef, ToHub, ToShard};
+use crate::metrics::HubCells;
+use crate::session::{Outcome, Ticket};
+
+/// Batches of one shard's turn that may wait for the hub; a shard that finds no place keeps its own and reads no more
+/// from clients.
+pub const TO_HUB_QUEUE: usize = 256;
+/// Batches that may wait for a shard; what is beyond stays in the hub's backlog.
+pub const TO_SHARD_QUEUE: usize = 64;
+/// Messages in a shard's backlog beyond which the hub stops reading packets, until the shard has caught up.
+const BACKLOG_MAX: usize = 50_000;
+/// Messages taken from one subscription in a turn: a bound on the work between two flushes.
+const TAKE_MAX: usize = 2048;
+/// Verifications with callout or key fetch at once; more are refused as unavailable.
+const VERIFICATIONS_MAX: usize = 4096;
+/// How long connections may take to close beyond the drain's window, and after the order to close at once.
+const CLOSE_GRACE: Duration = Duration::from_secs(5);
+
+/// The hub's ends of the channels.
+#[derive(Debug)]
+pub struct Channels {
+    /// All shards send here, one batch per turn.
+    pub from_shards: mpsc::Receiver<Vec<ToHub>>,
+    /// One per shard.
+    pub to_shards: Vec<mpsc::Sender<Vec<ToShard>>>,
+}
+
+/// What the shell needs beside the core.
+#[derive(Debug)]
+pub struct Parts {
+    /// The core.
+    pub hub: Hub,
+    /// The bus, connecting or connected.
+    pub bus: Bus,
+    /// Counters of the hub's thread.
+    pub cells: Arc<HubCells>,
+    /// Channels.
+    pub channels: Channels,
+    /// The process's clock.
+    pub clock: Clock,
+    /// Verifies what shards cannot; set once it exists.
+    pub authenticator: Authenticator,
+    /// The other end of [`requests`].
+    pub requests: Requests,
+    /// `/readyz`.
+    pub conditions: Conditions,
+    /// Cancelled to stop accepting.
+    pub accepting: CancellationToken,
+    /// How a shutdown goes.
+    pub drain: DrainSettings,
+}
+
+/// What `/readyz` names.
+#[derive(Debug)]
+pub struct Conditions {
+    /// The bus.
+    pub bus: Condition,
+    /// A live router.
+    pub router: Condition,
+    /// Not draining.
+    pub serving: Condition,
+}
+
+/// How an orderly shutdown goes.
+#[derive(Debug, Clone, Copy)]
+pub struct DrainSettings {
+    /// Unready, but still accepting.
+    pub delay: Duration,
+    /// Over how long connections are closed.
+    pub window: Duration,
+}
+
+/// The hub's end of [`BusRequests`].
+#[derive(Debug)]
+pub struct Requests {
+    /// Handshakes send, the hub receives.
+    asked: mpsc::Receiver<Asked>,
+    serving: watch::Sender<Serving>,
+}
+
+/// A handle for handshakes, and the hub's end of it.
+pub fn requests() -> (BusRequests, Requests) {
+    let (sender, asked) = mpsc::channel(QUEUE);
+    let (serving, receiver) = watch::channel(Serving::NoBus);
+    (BusRequests::new(sender, receiver), Requests { asked, serving })
+}
+
+/// The subscriptions, in the order in which they are polled.
+#[derive(Debug)]
+struct Subscriptions {
+    beats: Subscription,
+    discover: Subscription,
+    node: Subscription,
+    inbox: Subscription,
+}
+
+type Verifying = Pin<Box<dyn Future<Output = (ConnRef, Ticket, Result<crate::auth::Identity, Refusal>)>>>;
+
+/// The core's way out: the bus, the shards' backlogs, verifications.
+struct Outside {
+    bus: Bus,
+    cells: Arc<HubCells>,
+    to_shards: Vec<mpsc::Sender<Vec<ToShard>>>,
+    /// Per shard: read by nobody but [`Outside::hand_over`], bounded by not reading the bus over [`BACKLOG_MAX`].
+    backlogs: Vec<Vec<ToShard>>,
+    callers: HashMap<u64, oneshot::Sender<Outcome<Bytes>>>,
+    next_caller: u64,
+    authenticator: Authenticator,
+    clock: Clock,
+    verifying: FuturesUnordered<Verifying>,
+}
+
+impl Edge for Outside {
+    fn publish(&mut self, message: Publication) -> Result<(), Unsent> {
+        let headers = (!message.headers.is_empty()).then(|| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in message.headers {
+                headers.insert(name, value);
+            }
+            headers
+        });
+        let outgoing = Outgoing { subject: message.subject, reply: message.reply, headers, payload: message.payload };
+        self.bus.try_publish(outgoing).map_err(|error| match error {
+            PublishError::TooBig => Unsent::TooBig,
+            PublishError::Disconnected | PublishError::Full | PublishError::Subject => Unsent::Away,
+        })
+    }
+
+    fn to_shard(&mut self, shard: u16, message: ToShard) {
+        if let Some(backlog) = self.backlogs.get_mut(usize::from(shard)) {
+            backlog.push(message);
+        }
+    }
+
+    fn answer(&mut self, caller: u64, result: Outcome<Bytes>) {
+        if let Some(answer) = self.callers.remove(&caller) {
+            // Nobody waits any more where the handshake was given up.
+            drop(answer.send(result));
+        }
+    }
+
+    fn verify(&mut self, conn: ConnRef, ticket: Ticket, endpoint: Arc<Endpoint>, token: Secret) {
+        if self.verifying.len() >= VERIFICATIONS_MAX {
+            let result = Err(Refusal::Unavailable);
+            self.to_shard(conn.shard, ToShard::Verified { conn, ticket, result });
+            return;
+        }
+        let (authenticator, clock) = (self.authenticator.clone(), self.clock);
+        self.verifying.push(Box::pin(async move {
+            let now_unix_s = clock.now().unix_ms / 1000;
+            let result = authenticator.authenticate(&endpoint, Some(token.expose()), None, now_unix_s).await;
+            (conn, ticket, result)
+        }));
+    }
+}
+
+impl Outside {
+    /// Hands each shard its backlog where there is place.
+    fn hand_over(&mut self) {
+        let mut waiting = 0;
+        for (backlog, shard) in self.backlogs.iter_mut().zip(&self.to_shards) {
+            if backlog.is_empty() {
+                continue;
+            }
+            if let Ok(place) = shard.try_reserve() {
+                place.send(std::mem::take(backlog));
+            }
+            waiting += backlog.len();
+        }
+        self.cells.shard_backlog.set(waiting as u64);
+    }
+
+    fn is_waiting(&self) -> bool {
+        self.backlogs.iter().any(|backlog| !backlog.is_empty())
+    }
+
+    fn is_behind(&self) -> bool {
+        self.backlogs.iter().any(|backlog| backlog.len() > BACKLOG_MAX)
+    }
+}
+
+/// The running hub.
+struct Shell {
+    hub: Hub,
+    outside: Outside,
+    subscriptions: Subscriptions,
+    from_shards: mpsc::Receiver<Vec<ToHub>>,
+    requests: Requests,
+    conditions: Conditions,
+    clock: Clock,
+    timer: Pin<Box<Sleep>>,
+    stalled: bool,
+}
+
+/// Where a shutdown is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Serving,
+    /// Unready, still accepting; until then.
+    Announced(Instant),
+    /// Closing, paced; until then.
+    Draining(Instant),
+    /// Told all to close; until then.
+    Closing(Instant),
+}
+
+/// Subscribes and serves until a shutdown is through: everybody closed, or out of patience. `ready` is called once, when
+/// the bus stands and all subscriptions are made.
+///
+/// # Errors
+/// A subscription could not be made, which only a wrong prefix brings about.
+pub async fn run(parts: Parts, shutdown: &Shutdown, ready: impl FnOnce()) -> Result<(), BusError> {
+    let Parts { hub, bus, cells, channels, clock, authenticator, requests, conditions, accepting, drain } = parts;
+    let (subjects, node) = (hub.subjects.clone(), hub.node());
+    let subscriptions = Subscriptions {
+        beats: bus.subscribe(subjects.beat_routers(), "router_beats").await?,
+        discover: bus.subscribe(subjects.discover(), "discover").await?,
+        node: bus.subscribe(subjects.node(node), "packets").await?,
+        inbox: bus.subscribe(hub.inbox.all(), "inbox").await?,
+    };
+    let mut status = bus.status();
+    let mut shell = Shell {
+        outside: Outside {
+            bus,
+            cells,
+            backlogs: channels.to_shards.iter().map(|_| Vec::new()).collect(),
+            to_shards: channels.to_shards,
+            callers: HashMap::new(),
+            next_caller: 0,
+            authenticator,
+            clock,
+            verifying: FuturesUnordered::new(),
+        },
+        hub,
+        subscriptions,
+        from_shards: channels.from_shards,
+        requests,
+        conditions,
+        clock,
+        timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
+        stalled: false,
+    };
+    let mut ready = Some(ready);
+    let mut seen = (false, 0);
+    let mut stage = Stage::Serving;
+    loop {
+        let now_status = {
+            let status = status.borrow_and_update();
+            (status.connected, status.losses)
+        };
+        if now_status != seen {
+            shell.bus_changed(seen, now_status);
+            seen = now_status;
+            if let Some(ready) = ready.take_if(|_| now_status.0) {
+                ready();
+            }
+        }
+        let closing = matches!(stage, Stage::Draining(_) | Stage::Closing(_));
+        if closing && shell.hub.is_empty() {
+            break;
+        }
+        let ending = !matches!(stage, Stage::Serving);
+        let until = match stage {
+            Stage::Serving => None,
+            Stage::Announced(until) | Stage::Draining(until) | Stage::Closing(until) => Some(until),
+        };
+        tokio::select! {
+            biased;
+            changed = status.changed() => if changed.is_err() { break },
+            () = shutdown.second(), if !matches!(stage, Stage::Closing(_)) => {
+                shell.close_all();
+                accepting.cancel();
+                stage = Stage::Closing(Instant::now() + CLOSE_GRACE);
+            }
+            () = shutdown.first(), if !ending => {
+                shell.announce_drain();
+                stage = Stage::Announced(Instant::now() + drain.delay);
+            }
+            () = at(until) => match stage {
+                Stage::Serving => {}
+                Stage::Announced(_) => {
+                    accepting.cancel();
+                    shell.start_drain(drain.window);
+                    stage = Stage::Draining(Instant::now() + drain.window + CLOSE_GRACE);
+                }
+                Stage::Draining(_) => {
+                    shell.close_all();
+                    stage = Stage::Closing(Instant::now() + CLOSE_GRACE);
+                }
+                Stage::Closing(_) => break,
+            },
+            () = shell.turns(closing) => {}
+        }
+    }
+    shell.leave().await;
+    Ok(())
+}
+
+async fn at(until: Option<Instant>) {
+    match until {
+        Some(until) => tokio::time::sleep_until(until).await,
+        None => std::future::pending().await,
+    }
+}
+
+impl Shell {
+    fn bus_changed(&mut self, before: (bool, u64), after: (bool, u64)) {
+        let now = self.clock.now();
+        // A loss between two looks is still a loss.
+        if before.0 && after.1 != before.1 {
+            tracing::warn!("The bus is away");
+            self.hub.on_bus(now, &mut self.outside, false);
+        }
+        if before.0 != after.0 || after.1 != before.1 {
+            self.hub.on_bus(now, &mut self.outside, after.0);
+        }
+        self.end_turn(now);
+    }
+
+    fn announce_drain(&mut self) {
+        let now = self.clock.now();
+        self.hub.announce_drain(now, &mut self.outside);
+        self.end_turn(now);
+    }
+
+    fn start_drain(&mut self, window: Duration) {
+        let now = self.clock.now();
+        tracing::info!(window_ms = window.as_millis(), "Closing connections");
+        self.hub.start_drain(now, &mut self.outside, u64::try_from(window.as_millis()).unwrap_or(u64::MAX));
+        self.end_turn(now);
+    }
+
+    fn close_all(&mut self) {
+        let now = self.clock.now();
+        tracing::info!("Closing all connections at once");
+        self.hub.close_all(&mut self.outside, Close::Drain);
+        self.end_turn(now);
+    }
+
+    /// The last words, and a moment for them to leave.
+    async fn leave(&mut self) {
+        let now = self.clock.now();
+        while let Ok(batch) = self.from_shards.try_recv() {
+            for message in batch {
+                self.hub.on_shard(now, &mut self.outside, message);
+            }
+        }
+        self.hub.leave(now, &mut self.outside);
+        self.end_turn(now);
+        if let Err(error) = self.outside.bus.flush(Duration::from_secs(2)).await {
+            tracing::warn!(%error, "Could not take leave of the bus");
+        }
+    }
+
+    /// Turns for ever, or while a shutdown closes, until every shard is empty. Cancel safe: a turn is never left half way.
+    async fn turns(&mut self, closing: bool) {
+        let all = poll_fn(|cx| {
+            self.turn(cx);
+            if closing && self.hub.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+        });
+        tokio::task::coop::unconstrained(all).await;
+    }
+
+    /// One turn: everything that is there, in order. The task is woken for the next.
+    fn turn(&mut self, cx: &mut Context<'_>) {
+        let now = self.clock.now();
+        let mut more = self.read_bus(cx, now);
+        more |= self.read_process(cx, now);
+        if self.timer.as_mut().poll(cx).is_ready() || now.ms >= self.hub.next_wake_ms() {
+            self.hub.tick(now, &mut self.outside);
+        }
+        self.end_turn(now);
+        // A shard without place for its backlog is asked again in a moment; it never waits for the hub.
+        let wake_ms = if self.outside.is_waiting() { 0 } else { self.hub.next_wake_ms() };
+        let wake = self.clock.instant(wake_ms.max(now.ms + 1));
+        self.timer.as_mut().reset(wake.into());
+        if self.timer.as_mut().poll(cx).is_ready() || more {
+            cx.waker().wake_by_ref();
+        }
+    }
+
+    /// True where a subscription may have more.
+    fn read_bus(&mut self, cx: &mut Context<'_>, now: Now) -> bool {
+        let (hub, edge, subscriptions) = (&mut self.hub, &mut self.outside, &mut self.subscriptions);
+        let mut more = take(&mut subscriptions.beats, cx, |message| hub.on_router_beat(now, edge, message.payload));
+        more |= take(&mut subscriptions.discover, cx, |message| hub.on_discover(now, edge, message.payload));
+        if edge.is_behind() {
+            if !std::mem::replace(&mut self.stalled, true) {
+                edge.cells.bus_stalls.add(1);
+            }
+        } else {
+            self.stalled = false;
+            more |= take(&mut subscriptions.node, cx, |message| {
+                let reply = message.reply.map(|reply| reply.to_string());
+                hub.on_node_message(now, edge, message.payload, reply);
+            });
+        }
+        more |= take(&mut subscriptions.inbox, cx, |message| hub.on_inbox(now, edge, received(message)));
+        more
+    }
+
+    fn read_process(&mut self, cx: &mut Context<'_>, now: Now) -> bool {
+        let mut more = true;
+        for _ in 0..TAKE_MAX {
+            let Poll::Ready(Some(batch)) = self.from_shards.poll_recv(cx) else {
+                more = false;
+                break;
+            };
+            for message in batch {
+                self.hub.on_shard(now, &mut self.outside, message);
+            }
+        }
+        while let Poll::Ready(Some(asked)) = self.requests.asked.poll_recv(cx) {
+            let caller = self.outside.next_caller;
+            self.outside.next_caller += 1;
+            self.outside.callers.insert(caller, asked.answer);
+            let message = Publication::plain(asked.subject, asked.payload);
+            let timeout_ms = u64::try_from(asked.timeout.as_millis()).unwrap_or(u64::MAX);
+            self.hub.request(now, &mut self.outside, caller, message, timeout_ms);
+        }
+        while let Poll::Ready(Some((conn, ticket, result))) = self.outside.verifying.poll_next_unpin(cx) {
+            self.outside.to_shard(conn.shard, ToShard::Verified { conn, ticket, result });
+        }
+        more
+    }
+
+    fn end_turn(&mut self, now: Now) {
+        self.hub.finish_turn(now, &mut self.outside);
+        self.outside.hand_over();
+        let serving = self.hub.serving(now);
+        self.requests.serving.send_if_modified(|before| std::mem::replace(before, serving) != serving);
+        self.conditions.show(serving, self.hub.is_draining());
+    }
+}
+
+/// Gives each message that is there to `apply`, up to a bound; true if that was reached.
+fn take(subscription: &mut Subscription, cx: &mut Context<'_>, mut apply: impl FnMut(Message)) -> bool {
+    for _ in 0..TAKE_MAX {
+        match subscription.poll_next(cx) {
+            Poll::Ready(Some(message)) => apply(message),
+            Poll::Ready(None) | Poll::Pending => return false,
+        }
+    }
+    true
+}
+
+fn received(message: Message) -> Received {
+    let header = |name: &str| message.headers.as_ref().and_then(|headers| headers.get(name)).map(ToString::to_string);
+    let error = header("Nats-Service-Error-Code")
+        .map(|code| (code.parse().unwrap_or(500), header("Nats-Service-Error").unwrap_or_default()));
+    Received {
+        no_responders: message.status == Some(StatusCode::NO_RESPONDERS),
+        error,
+        subject: message.subject.into_string(),
+        payload: message.payload,
+    }
+}
+
+impl Conditions {
+    fn show(&self, serving: Serving, draining: bool) {
+        match serving {
+            Serving::NoBus => {
+                self.bus.unmet("not connected to NATS");
+                self.router.unmet("no router");
+            }
+            Serving::NoRouter | Serving::Soon => {
+                self.bus.met();
+                self.router.unmet("no router");
+            }
+            Serving::Yes | Serving::Closed => {
+                self.bus.met();
+                self.router.met();
+            }
+        }
+        if draining {
+            self.serving.unmet("draining");
+        } else {
+            self.serving.met();
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! Traffic of clients towards domain services: messages with a marker behind them, requests with an inbox of our own.
+//!
+//! A message is confirmed once a marker, published behind it on the same connection, has come back: a flush of the
+//! client library proves only the write. Requests have their own table with time-outs, bounded, so that an answer that
+//! never comes costs nothing for long. Knows the bus as an [`Edge`].
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hashbrown::HashMap;
+use holdfast_protocol::id::NodeId;
+use holdfast_protocol::subject::{Inbox, InboxSubjects, Subjects};
+use rustc_hash::FxBuildHasher;
+
+use super::edge::{Edge, Publication, Received};
+use crate::link::{ConnRef, JoinFor, Sender, ToShard};
+use crate::session::{Failure, Outcome, Ticket};
+
+/// How long a marker may take to come back.
+const MARKER_MS: u64 = 2000;
+/// Requests under way at once in the process; more are refused as unavailable.
+const REQUESTS_MAX: usize = 1 << 17;
+/// Markers under way at once. Each stands for a turn's messages; more means the bus is stuck.
+const MARKERS_MAX: usize = 4096;
+
+/// What a reply is for.
+#[derive(Debug)]
+pub(super) enum Purpose {
+    /// A client's request.
+    Client { conn: ConnRef, ticket: Ticket },
+    /// The callout before a join.
+    Join { conn: ConnRef, on_behalf: JoinFor, room: Arc<str> },
+    /// A request of the process itself.
+    Caller(u64),
+}
+
+#[derive(Debug)]
+struct Marker {
+    number: u64,
+    deadline_ms: u64,
+    waiters: Vec<(ConnRef, Ticket)>,
+}
+
+/// Messages and requests under way.
+#[derive(Debug)]
+pub(super) struct Upstream {
+    node: NodeId,
+    subjects: Subjects,
+    inbox: InboxSubjects,
+    next_id: u64,
+    /// Published in this turn, not yet marked.
+    unmarked: Vec<(ConnRef, Ticket)>,
+    markers: VecDeque<Marker>,
+    next_marker: u64,
+    requests: HashMap<u64, Purpose, FxBuildHasher>,
+    deadlines: BinaryHeap<Reverse<(u64, u64)>>,
+    next_request: u64,
+}
+
+impl Upstream {
+    pub(super) fn new(node: NodeId, subjects: Subjects, inbox: InboxSubjects) -> Self {
+        Self {
+            node,
+            subjects,
+            inbox,
+            next_id: 0,
+            unmarked: Vec::new(),
+            markers: VecDeque::new(),
+            next_marker: 0,
+            requests: HashMap::default(),
+            deadlines: BinaryHeap::new(),
+            next_request: 0,
+        }
+    }
+
+    /// The headers that only the gateway sets.
+    fn headers(&mut self, sender: &Sender) -> Vec<(&'static str, String)> {
+        self.next_id += 1;
+        let mut headers = identity_headers(sender, self.node);
+        headers.push(("Hf-Id", format!("{}-{:x}", self.node, self.next_id)));
+        headers
+    }
+
+    /// Publishes a client's message.
+    pub(super) fn publish(
+        &mut self,
+        edge: &mut dyn Edge,
+        to: (ConnRef, Option<Ticket>),
+        sender: &Sender,
+        path: &[String],
+        payload: Bytes,
+    ) -> Result<(), Failure> {
+        let subject = self.subjects.up(&sender.endpoint.name, path.iter().map(String::as_str));
+        let headers = self.headers(sender);
+        edge.publish(Publication { subject, reply: None, headers, payload })?;
+        if let (conn, Some(ticket)) = to {
+            self.unmarked.push((conn, ticket));
+        }
+        Ok(())
+    }
+
+    /// Publishes a client's request.
+    pub(super) fn request(
+        &mut self,
+        edge: &mut dyn Edge,
+        purpose: Purpose,
+        sender: &Sender,
+        path: &[String],
+        payload: Bytes,
+        deadline_ms: u64,
+    ) -> Result<(), Failure> {
+        let subject = self.subjects.req(&sender.endpoint.name, path.iter().map(String::as_str));
+        let headers = self.headers(sender);
+        self.ask(edge, purpose, Publication { subject, reply: None, headers, payload }, deadline_ms)
+    }
+
+    /// Publishes any request; its reply subject is set here. On failure the purpose is gone: the caller answers.
+    pub(super) fn ask(
+        &mut self,
+        edge: &mut dyn Edge,
+        purpose: Purpose,
+        mut message: Publication,
+        deadline_ms: u64,
+    ) -> Result<(), Failure> {
+        if self.requests.len() >= REQUESTS_MAX {
+            return Err(Failure::Unavailable);
+        }
+        self.next_request += 1;
+        message.reply = Some(self.inbox.of(Inbox::Reply(self.next_request)));
+        edge.publish(message)?;
+        self.requests.insert(self.next_request, purpose);
+        self.deadlines.push(Reverse((deadline_ms, self.next_request)));
+        Ok(())
+    }
+
+    /// Ends the turn: one marker behind all that was published in it.
+    pub(super) fn finish_turn(&mut self, edge: &mut dyn Edge, now_ms: u64) {
+        if self.unmarked.is_empty() {
+            return;
+        }
+        let waiters = std::mem::take(&mut self.unmarked);
+        self.next_marker += 1;
+        let number = self.next_marker;
+        let subject = self.inbox.of(Inbox::Marker(number));
+        if self.markers.len() >= MARKERS_MAX || edge.publish(Publication::plain(subject, Bytes::new())).is_err() {
+            settle(edge, waiters, &Err(Failure::BusUnavailable));
+            return;
+        }
+        self.markers.push_back(Marker { number, deadline_ms: now_ms + MARKER_MS, waiters });
+    }
+
+    /// A message in the inbox. A reply's purpose and outcome, where somebody still waits for it.
+    pub(super) fn received(&mut self, edge: &mut dyn Edge, message: Received) -> Option<(Purpose, Outcome<Bytes>)> {
+        match self.inbox.parse(&message.subject)? {
+            Inbox::Marker(number) => {
+                while let Some(marker) = self.pop_marker_if(|marker| marker.number <= number) {
+                    settle(edge, marker.waiters, &Ok(()));
+                }
+                None
+            }
+            Inbox::Reply(number) => {
+                let purpose = self.requests.remove(&number)?;
+                let outcome = match message.error {
+                    _ if message.no_responders => Err(Failure::NoResponders),
+                    Some((status, text)) => Err(Failure::Service { status, message: text }),
+                    None => Ok(message.payload),
+                };
+                Some((purpose, outcome))
+            }
+        }
+    }
+
+    fn pop_marker_if(&mut self, wanted: impl Fn(&Marker) -> bool) -> Option<Marker> {
+        self.markers.front().is_some_and(wanted).then(|| self.markers.pop_front()).flatten()
+    }
+
+    /// Requests whose time is over; markers are settled here.
+    pub(super) fn expire(&mut self, edge: &mut dyn Edge, now_ms: u64) -> Vec<Purpose> {
+        while let Some(marker) = self.pop_marker_if(|marker| marker.deadline_ms <= now_ms) {
+            settle(edge, marker.waiters, &Err(Failure::BusUnavailable));
+        }
+        let mut late = Vec::new();
+        while let Some(Reverse((deadline_ms, number))) = self.deadlines.peek().copied()
+            && deadline_ms <= now_ms
+        {
+            self.deadlines.pop();
+            late.extend(self.requests.remove(&number));
+        }
+        late
+    }
+
+    /// When [`Self::expire`] has something to do next.
+    pub(super) fn next_deadline_ms(&self) -> Option<u64> {
+        let marker = self.markers.front().map(|marker| marker.deadline_ms);
+        let request = self.deadlines.peek().map(|Reverse((deadline_ms, _))| *deadline_ms);
+        marker.into_iter().chain(request).min()
+    }
+
+    /// The bus is away: nobody can tell what arrived. Markers are settled here, requests returned.
+    pub(super) fn bus_lost(&mut self, edge: &mut dyn Edge) -> Vec<Purpose> {
+        let unmarked = std::mem::take(&mut self.unmarked);
+        let marked = std::mem::take(&mut self.markers).into_iter().flat_map(|marker| marker.waiters);
+        settle(edge, marked.chain(unmarked), &Err(Failure::BusUnavailable));
+        self.deadlines.clear();
+        self.requests.drain().map(|(_, purpose)| purpose).collect()
+    }
+}
+
+fn settle(edge: &mut dyn Edge, waiters: impl IntoIterator<Item = (ConnRef, Ticket)>, result: &Outcome<()>) {
+    for (conn, ticket) in waiters {
+        edge.to_shard(conn.shard, ToShard::Published { conn, ticket, result: result.clone() });
+    }
+}
+
+/// What the gateway has verified about a sender, as NATS headers. Values hold no control characters: credentials that
+/// do are refused where they are read.
+pub(super) fn identity_headers(sender: &Sender, node: NodeId) -> Vec<(&'static str, String)> {
+    let mut headers = vec![
+        ("Hf-Connection", sender.id.to_string()),
+        ("Hf-Endpoint", sender.endpoint.name.to_string()),
+        ("Hf-Node", node.to_string()),
+    ];
+    if let Some(identity) = &sender.identity {
+        headers.push(("Hf-User", identity.user.to_string()));
+        if let Some(roles) = &identity.roles {
+            headers.push(("Hf-Roles", roles.to_string()));
+        }
+        if let Some(attributes) = &identity.attributes {
+            // A map of JSON values: nothing in it can fail to serialise, and JSON escapes control characters.
+            headers.push(("Hf-Attributes", serde_json::to_string(&**attributes).unwrap_or_default()));
+        }
+    }
+    if let Some(device) = &sender.device {
+        headers.push(("Hf-Device", device.to_string()));
+    }
+    headers
+}

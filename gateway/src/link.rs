@@ -1,0 +1,370 @@
+//! What shards and the hub say to each other: two closed enums over bounded channels, all of it `Send`.
+//!
+//! The hub never waits for a shard (it holds a bounded backlog and stops reading the bus while that is over its bound)
+//! and always reads what shards send; a shard whose channel to the hub is full stops reading its sockets, but always
+//! reads what the hub sends. So neither can wait for the other in a circle. Knows no channel: `hub::shell` and
+//! `shard::runtime` hold those.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use holdfast_daemon::config::Secret;
+use holdfast_protocol::close::Close;
+use holdfast_protocol::id::{ConnectionId, NodeId};
+use holdfast_protocol::wire::{Answer, Ask, Cause, Command, Delivery, ReceiptAsk, ReceiptPart, Target};
+
+use crate::auth::Identity;
+use crate::handshake::Endpoint;
+use crate::session::{Failure, Outcome, Ticket};
+
+/// A connection within its shard. The generation tells a slot's present holder from earlier ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Key {
+    /// The slot.
+    pub index: u32,
+    /// Counts the slot's holders.
+    pub generation: u32,
+}
+
+/// A connection within the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ConnRef {
+    /// The shard's number, from 0.
+    pub shard: u16,
+    /// The connection there.
+    pub key: Key,
+}
+
+/// Where a receipt's parts go: the router that asked, and its number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ReceiptRef {
+    /// The router.
+    pub router: NodeId,
+    /// Its number of the receipt.
+    pub number: u64,
+}
+
+/// The verified identity behind an upstream message, a request or a callout.
+#[derive(Debug, Clone)]
+pub struct Sender {
+    /// The connection.
+    pub id: ConnectionId,
+    /// The endpoint it came in by.
+    pub endpoint: Arc<Endpoint>,
+    /// Who it is, once known.
+    pub identity: Option<Arc<Identity>>,
+    /// The device, from whichever source named it.
+    pub device: Option<Arc<str>>,
+}
+
+/// On whose behalf a connection becomes a member.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JoinFor {
+    /// The client asked; its session's ticket.
+    Client(Ticket),
+    /// A domain service's command; the shard's own number of it.
+    Command(u32),
+}
+
+/// What a shard tells the hub.
+#[derive(Debug)]
+pub enum ToHub {
+    /// A connection is a user's; answered by [`ToShard::Bound`].
+    Bind {
+        /// Which.
+        conn: ConnRef,
+        /// Its public id.
+        id: ConnectionId,
+        /// Whose.
+        user: Arc<str>,
+        /// When it was accepted, Unix milliseconds.
+        since_ms: u64,
+        /// Whether the newest connection of the user replaces others here.
+        newest: bool,
+    },
+    /// A connection was told that it is there: the fact `connection.opened` may be published.
+    Opened {
+        /// Its public id.
+        id: ConnectionId,
+        /// Whose.
+        user: Arc<str>,
+    },
+    /// A bound connection is gone, or a bind is taken back. Exactly one for each `Bind` that was answered with success.
+    Unbind {
+        /// Its public id.
+        id: ConnectionId,
+        /// Whose it was.
+        user: Arc<str>,
+        /// The shard.
+        shard: u16,
+        /// Why.
+        cause: Cause,
+        /// Whether it was ever told to be there: then the fact `connection.closed` is published.
+        opened: bool,
+    },
+    /// A connection wants into a room; counted from now on, answered by [`ToShard::Joined`].
+    Join {
+        /// Which.
+        conn: ConnRef,
+        /// For whom.
+        on_behalf: JoinFor,
+        /// The room.
+        room: Arc<str>,
+        /// Ask `auth.join` first, as this sender.
+        callout: Option<Box<Sender>>,
+    },
+    /// A membership ended, or a join was taken back. Exactly one for each `Join` that was answered with success.
+    Leave {
+        /// The shard.
+        shard: u16,
+        /// The room.
+        room: Arc<str>,
+        /// Why.
+        cause: Cause,
+    },
+    /// A client's message.
+    Publish {
+        /// Whose.
+        conn: ConnRef,
+        /// Answer with [`ToShard::Published`].
+        ticket: Option<Ticket>,
+        /// Who sends.
+        sender: Box<Sender>,
+        /// The segments of `to`, not encoded.
+        to: Vec<String>,
+        /// The payload.
+        payload: Bytes,
+    },
+    /// A client's request; answered by [`ToShard::Replied`].
+    Request {
+        /// Whose.
+        conn: ConnRef,
+        /// Echoed.
+        ticket: Ticket,
+        /// Who asks.
+        sender: Box<Sender>,
+        /// The segments of `to`, not encoded.
+        to: Vec<String>,
+        /// The payload.
+        payload: Bytes,
+        /// How long to wait.
+        timeout: Duration,
+    },
+    /// A credential that the shard cannot decide alone; answered by [`ToShard::Verified`].
+    Verify {
+        /// Whose.
+        conn: ConnRef,
+        /// Echoed.
+        ticket: Ticket,
+        /// Where.
+        endpoint: Arc<Endpoint>,
+        /// The credential.
+        token: Secret,
+    },
+    /// This shard's part of a receipt, exactly one for each that it was asked for.
+    Receipt {
+        /// Which receipt.
+        receipt: ReceiptRef,
+        /// What became of it here; `number` is the receipt's.
+        part: ReceiptPart,
+    },
+    /// So many more connections acknowledged.
+    Acked {
+        /// Which receipt.
+        receipt: ReceiptRef,
+        /// How many.
+        acked: u64,
+    },
+    /// This shard's part of an answer.
+    Answered {
+        /// The hub's number of the question.
+        question: u64,
+        /// Entries with their connection ids, in order; `number` means nothing here.
+        part: AnswerPart,
+    },
+    /// The answer to [`ToShard::Drain`] and [`ToShard::CloseAll`]: no connection is left.
+    Empty {
+        /// The shard.
+        shard: u16,
+    },
+}
+
+/// One shard's part of an answer.
+#[derive(Debug, Default)]
+pub struct AnswerPart {
+    /// All that match here, also beyond the page.
+    pub total: u64,
+    /// JSON objects by connection, ordered by connection id.
+    pub entries: Vec<(ConnectionId, String)>,
+}
+
+impl AnswerPart {
+    /// The answer a router gets, from all shards' parts.
+    pub fn merge(parts: Vec<Self>, number: u64, limit: usize) -> Answer {
+        let total = parts.iter().map(|part| part.total).sum();
+        let mut entries: Vec<_> = parts.into_iter().flat_map(|part| part.entries).collect();
+        entries.sort_unstable_by_key(|(id, _)| *id);
+        entries.truncate(limit);
+        Answer { number, total, entries: entries.into_iter().map(|(_, entry)| entry.into()).collect() }
+    }
+}
+
+/// What the hub tells a shard.
+#[derive(Debug, Clone)]
+pub enum ToShard {
+    /// Deliver a message to those of its targets that are here.
+    Deliver(Arc<SharedDelivery>),
+    /// Carry out a command on those of its targets that are here.
+    Command(Arc<SharedCommand>),
+    /// Answer a question; see [`ToHub::Answered`].
+    Ask {
+        /// The hub's number of it.
+        question: u64,
+        /// What is asked.
+        ask: Arc<Ask>,
+    },
+    /// The answer to [`ToHub::Bind`]. On failure the hub counts the connection no longer.
+    Bound {
+        /// Whose.
+        conn: ConnRef,
+        /// Its public id.
+        id: ConnectionId,
+        /// The user.
+        user: Arc<str>,
+        /// How it ended.
+        result: Outcome<()>,
+    },
+    /// The answer to [`ToHub::Join`]. On failure the hub counts the connection no longer.
+    Joined {
+        /// Whose.
+        conn: ConnRef,
+        /// For whom.
+        on_behalf: JoinFor,
+        /// The room.
+        room: Arc<str>,
+        /// How it ended.
+        result: Outcome<()>,
+    },
+    /// The answer to [`ToHub::Publish`] with a ticket.
+    Published {
+        /// Whose.
+        conn: ConnRef,
+        /// Echoed.
+        ticket: Ticket,
+        /// How it ended.
+        result: Outcome<()>,
+    },
+    /// A [`ToHub::Publish`] without a ticket failed at once.
+    Unpublished {
+        /// Whose.
+        conn: ConnRef,
+        /// Why.
+        failure: Failure,
+    },
+    /// The answer to [`ToHub::Request`].
+    Replied {
+        /// Whose.
+        conn: ConnRef,
+        /// Echoed.
+        ticket: Ticket,
+        /// How it ended.
+        result: Outcome<Bytes>,
+    },
+    /// The answer to [`ToHub::Verify`].
+    Verified {
+        /// Whose.
+        conn: ConnRef,
+        /// Echoed.
+        ticket: Ticket,
+        /// Who it is, or why not.
+        result: Result<Identity, crate::auth::Refusal>,
+    },
+    /// Packets to this node were lost: tell each client that can be told.
+    Lost,
+    /// The bus is away, or there was no router for too long: connections that are nobody's yet are closed.
+    Unserved,
+    /// Close all connections, each at its own time.
+    Drain {
+        /// Over how many milliseconds, from now.
+        window_ms: u64,
+    },
+    /// Stop a drain or shed that is under way.
+    Uncordon,
+    /// Close this share of the connections, 1–100 percent, over so many milliseconds.
+    Shed {
+        /// Which share.
+        percent: u8,
+        /// Over how long.
+        window_ms: u64,
+    },
+    /// Close what is left, now.
+    CloseAll(Close),
+}
+
+/// A delivery shared by the shards it is for, with each form of it encoded once per node.
+#[derive(Debug)]
+pub struct SharedDelivery {
+    /// The message.
+    pub delivery: Delivery,
+    /// Where its receipt goes.
+    pub receipt: Option<ReceiptRef>,
+    /// Complete frames for dialect `json`: the first without a room, then one per target.
+    json: Box<[OnceLock<Bytes>]>,
+    /// The complete frame for dialect `bare`.
+    bare: OnceLock<Bytes>,
+}
+
+impl SharedDelivery {
+    /// A delivery nobody has encoded yet.
+    pub fn new(delivery: Delivery, router: NodeId) -> Self {
+        let receipt = delivery.receipt.map(|ask| ReceiptRef { router, number: ask.number });
+        let json = (0..=delivery.targets.len()).map(|_| OnceLock::new()).collect();
+        Self { delivery, receipt, json, bare: OnceLock::new() }
+    }
+
+    /// The frame for dialect `json`: of the target with this index where that is a room, else of the user's own
+    /// stream. `encode` gets the room.
+    pub fn json_frame(&self, target: usize, encode: impl FnOnce(&Delivery, Option<&str>) -> Bytes) -> Bytes {
+        let (slot, room) = match self.delivery.targets.get(target) {
+            Some(Target::Room(room)) => (target + 1, Some(room.as_str())),
+            _ => (0, None),
+        };
+        self.json[slot].get_or_init(|| encode(&self.delivery, room)).clone()
+    }
+
+    /// The frame for dialect `bare`.
+    pub fn bare_frame(&self, encode: impl FnOnce(&Delivery) -> Bytes) -> Bytes {
+        self.bare.get_or_init(|| encode(&self.delivery)).clone()
+    }
+}
+
+/// A command shared by the shards it is for.
+#[derive(Debug)]
+pub struct SharedCommand {
+    /// Whom it is for.
+    pub targets: Vec<Target>,
+    /// What to do.
+    pub command: Command,
+    /// What its receipt asks for.
+    pub ask: Option<ReceiptAsk>,
+    /// Where its receipt goes.
+    pub receipt: Option<ReceiptRef>,
+}
+
+/// The shard that holds a connection, from its id alone: ids are made so ([`id_for_shard`]).
+pub fn shard_of(id: ConnectionId, shards: u16) -> u16 {
+    let random = id.random();
+    u16::from_le_bytes([random[14], random[15]]) % shards.max(1)
+}
+
+/// A connection id on `node` whose last bytes name `shard` modulo the number of shards. Of the 128 random bits that
+/// costs log2(shards), so that no process-wide table of connections is needed.
+pub fn id_for_shard(node: NodeId, mut random: [u8; 16], shard: u16, shards: u16) -> ConnectionId {
+    let shards = shards.max(1);
+    let drawn = u16::from_le_bytes([random[14], random[15]]);
+    let base = drawn - drawn % shards;
+    let tail = base.checked_add(shard).unwrap_or(shard);
+    random[14..16].copy_from_slice(&tail.to_le_bytes());
+    ConnectionId::new(node, random)
+}

@@ -1,0 +1,220 @@
+//! Carrying out what sessions want: answers to the client, binding, rooms, traffic upstream, closing.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use holdfast_daemon::config::Secret;
+use holdfast_protocol::close::Close;
+use holdfast_protocol::wire::Cause;
+
+use super::Shard;
+use super::table::Binding;
+use crate::auth::{Identity, Refusal};
+use crate::clock::Now;
+use crate::handshake::Devices;
+use crate::link::{JoinFor, Sender, ToHub};
+use crate::metrics::Drop as DropReason;
+use crate::session::{Action, Event, Ticket};
+use crate::socket::{Class, Outgoing, Pushed, Socket};
+use crate::ws::frame;
+
+/// Events that answer an action at once.
+pub(super) type Follow = VecDeque<Event<'static>>;
+
+impl<S: Socket> Shard<S> {
+    pub(super) fn act(&mut self, now: Now, index: u32, action: Action, follow: &mut Follow) {
+        match action {
+            Action::Reply(payload) => {
+                self.reply(now, index, &payload);
+            }
+            Action::Gap(payload) => {
+                self.cells.gaps.add(1);
+                if let Some(number) = self.reply(now, index, &payload)
+                    && let Some(connection) = self.table.get_mut(index)
+                {
+                    connection.gap_queued = number;
+                }
+            }
+            Action::Verify { ticket, token, device: _ } => self.verify(now, index, ticket, token, follow),
+            Action::Bind(identity) => self.bind(index, &identity),
+            // What the shard shows of a connection it reads from the session.
+            Action::Rebind(_) => {}
+            Action::Join { ticket, room, leave_first, callout } => {
+                self.join(index, ticket, room, leave_first, callout, follow);
+            }
+            Action::Leave { room } => {
+                if let Some(slot) = self.membership_in(index, &room) {
+                    self.end_membership(index, slot, Cause::Close);
+                }
+            }
+            Action::Publish { ticket, to, payload } => {
+                if let (Some(conn), Some(sender)) = (self.conn(index), self.sender(index)) {
+                    self.to_hub.push(ToHub::Publish { conn, ticket, sender, to, payload });
+                }
+            }
+            Action::Request { ticket, to, payload, timeout } => {
+                if let (Some(conn), Some(sender)) = (self.conn(index), self.sender(index)) {
+                    self.to_hub.push(ToHub::Request { conn, ticket, sender, to, payload, timeout });
+                }
+            }
+            Action::Acked { ids } => self.acknowledge(index, &ids),
+            Action::Close { code, reason, close } => self.close(now, index, code, &reason, close),
+        }
+    }
+
+    /// Queues a control message; its number in the socket's queue.
+    fn reply(&mut self, now: Now, index: u32, payload: &[u8]) -> Option<u64> {
+        let connection = self.table.get_mut(index)?;
+        let pushed = connection.socket.push(now, Outgoing { frame: frame::text(payload), class: Class::Control });
+        self.mark_dirty(index);
+        match pushed {
+            Pushed::Queued(number) => Some(number),
+            Pushed::Dropped => None,
+            Pushed::Overflow => {
+                self.overflow(now, index);
+                None
+            }
+        }
+    }
+
+    /// The queue is full and the policy closes. The frame that did not fit is counted where it was offered.
+    pub(super) fn overflow(&mut self, now: Now, index: u32) {
+        let close = Close::SlowConsumer;
+        if let Some(connection) = self.table.get_mut(index)
+            && !connection.closing
+        {
+            self.close(now, index, close.code(), close.reason(), Some(close));
+        }
+    }
+
+    /// Starts the close handshake. Nobody is told to be there from now on.
+    fn close(&mut self, now: Now, index: u32, code: u16, reason: &str, close: Option<Close>) {
+        let Some(connection) = self.table.get_mut(index) else { return };
+        connection.closing = true;
+        connection.gap_queued = 0;
+        connection.socket.close(now, code, reason);
+        self.mark_dirty(index);
+        self.end_presence(index, cause_of(close));
+    }
+
+    // --- who it is ---
+
+    fn verify(&mut self, now: Now, index: u32, ticket: Ticket, token: Secret, follow: &mut Follow) {
+        let Some(connection) = self.table.get(index) else { return };
+        let endpoint = Arc::clone(connection.session.endpoint());
+        let result = if endpoint.connect_callout {
+            Err(Refusal::Unavailable)
+        } else {
+            self.verifier.verify(token.expose(), now.unix_ms / 1000)
+        };
+        match (result, self.conn(index)) {
+            (Err(Refusal::Unavailable | Refusal::UnknownKey), Some(conn)) => {
+                self.to_hub.push(ToHub::Verify { conn, ticket, endpoint, token });
+            }
+            (result, _) => follow.push_back(Event::Verified { ticket, result }),
+        }
+    }
+
+    fn bind(&mut self, index: u32, identity: &Identity) {
+        let Some(conn) = self.conn(index) else { return };
+        let Some(connection) = self.table.get_mut(index) else { return };
+        let user = Arc::clone(&identity.user);
+        connection.binding = Binding::Asked;
+        let newest = connection.session.endpoint().devices == Devices::Newest;
+        self.to_hub.push(ToHub::Bind { conn, id: connection.id, user, since_ms: connection.since_ms, newest });
+    }
+
+    fn sender(&self, index: u32) -> Option<Box<Sender>> {
+        let connection = self.table.get(index)?;
+        Some(Box::new(Sender {
+            id: connection.id,
+            endpoint: Arc::clone(connection.session.endpoint()),
+            identity: connection.session.identity().cloned(),
+            device: connection.session.device().cloned(),
+        }))
+    }
+
+    // --- rooms ---
+
+    fn membership_in(&self, index: u32, room: &str) -> Option<usize> {
+        self.table.membership(index, self.table.rooms.find(room)?)
+    }
+
+    fn join(
+        &mut self,
+        index: u32,
+        ticket: Ticket,
+        room: Arc<str>,
+        leave_first: bool,
+        callout: bool,
+        follow: &mut Follow,
+    ) {
+        if let Some(slot) = self.membership_in(index, &room) {
+            if !leave_first {
+                follow.push_back(Event::Joined { ticket, room, result: Ok(()) });
+                return;
+            }
+            self.end_membership(index, slot, Cause::Close);
+        }
+        let Some(conn) = self.conn(index) else { return };
+        let callout = if callout { self.sender(index) } else { None };
+        self.to_hub.push(ToHub::Join { conn, on_behalf: JoinFor::Client(ticket), room, callout });
+    }
+
+    /// Makes the connection a member of a room the hub counts it in; where it is one already, or is not to become one,
+    /// the hub's count is put right.
+    pub(super) fn become_member(&mut self, index: u32, room: Arc<str>, wanted: bool) {
+        if wanted && self.membership_in(index, &room).is_none() {
+            self.table.join(index, &room);
+            self.cells.memberships.add(1);
+        } else {
+            self.to_hub.push(ToHub::Leave { shard: self.settings.number, room, cause: Cause::Close });
+        }
+    }
+
+    /// Ends a membership by command; whether there was one.
+    pub(super) fn end_membership_by_command(&mut self, index: u32, room: &str) -> bool {
+        let slot = self.membership_in(index, room);
+        if let Some(slot) = slot {
+            self.end_membership(index, slot, Cause::Ctl);
+        }
+        slot.is_some()
+    }
+
+    /// Counts a copy that was not delivered.
+    pub(super) fn count_drop(&self, reason: DropReason) {
+        self.cells.dropped(reason).add(1);
+    }
+}
+
+/// What others are told of an ending.
+fn cause_of(close: Option<Close>) -> Cause {
+    match close {
+        Some(Close::Drain) => Cause::Drain,
+        Some(Close::Expired) => Cause::Expired,
+        Some(Close::Replaced) => Cause::Replaced,
+        Some(Close::Disconnected) | None => Cause::Ctl,
+        Some(
+            Close::Normal
+            | Close::Protocol
+            | Close::UnsupportedData
+            | Close::InvalidUtf8
+            | Close::Policy
+            | Close::TooBig
+            | Close::Internal
+            | Close::Overload
+            | Close::BusGone
+            | Close::SlowConsumer
+            | Close::Silent
+            | Close::BadCredential
+            | Close::NoCredential
+            | Close::TooMany,
+        ) => Cause::Close,
+    }
+}
+
+/// A payload of bytes as the frame of dialect `bare`.
+pub(super) fn bare_frame(text: bool, payload: &Bytes) -> Bytes {
+    if text { frame::text(payload) } else { frame::binary(payload) }
+}

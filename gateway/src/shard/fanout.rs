@@ -1,0 +1,267 @@
+//! Fan-out: one delivery to those of its targets that are here, encoded once, and what became of each copy.
+//!
+//! Copies go into the sockets' queues at once and are written at the end of the turn, so that all that is ready for one
+//! socket leaves in one write; only then is it known whether a copy was `written` or is `queued`.
+
+use bytes::Bytes;
+use holdfast_protocol::dialect::{self, Dialect};
+use holdfast_protocol::wire::{Delivery, ReceiptPart, Target};
+
+use super::Shard;
+use super::actions::bare_frame;
+use super::table::{Binding, CLEAN};
+use crate::clock::Now;
+use crate::link::{Key, ReceiptRef, SharedDelivery, ToHub};
+use crate::metrics::{Drop as DropReason, Reach};
+use crate::session::Event;
+use crate::socket::{Class, OWN_STREAM, Outgoing, Pushed, Socket};
+use crate::ws::frame;
+
+/// What a turn has to settle at its end.
+#[derive(Debug, Default)]
+pub(super) struct Turn {
+    /// Connections with something to write; `None` where one has gone meanwhile.
+    dirty: Vec<Option<u32>>,
+    /// Per dirty connection, the last frame its socket handed over.
+    passed: Vec<u64>,
+    receipts: Vec<(ReceiptRef, ReceiptPart)>,
+    copies: Vec<Copy>,
+}
+
+/// A copy whose receipt waits for the end of the turn.
+#[derive(Debug)]
+struct Copy {
+    receipt: usize,
+    dirty: u32,
+    number: u64,
+}
+
+impl Turn {
+    pub(super) fn add_dirty(&mut self, index: u32) -> u32 {
+        self.dirty.push(Some(index));
+        self.passed.push(0);
+        u32::try_from(self.dirty.len() - 1).unwrap_or(CLEAN - 1)
+    }
+
+    pub(super) fn forget_dirty(&mut self, place: u32) {
+        if let Some(slot) = self.dirty.get_mut(place as usize) {
+            *slot = None;
+        }
+    }
+
+    /// The dirty connection at this place; the outer `None` is the end of the list.
+    pub(super) fn dirty(&self, place: usize) -> Option<Option<u32>> {
+        self.dirty.get(place).copied()
+    }
+
+    pub(super) fn set_passed(&mut self, place: usize, number: u64) {
+        self.passed[place] = number;
+    }
+
+    fn open_receipt(&mut self, receipt: ReceiptRef) -> usize {
+        self.receipts.push((receipt, ReceiptPart { number: receipt.number, ..ReceiptPart::default() }));
+        self.receipts.len() - 1
+    }
+}
+
+/// One delivery under way: what is the same for each of its copies.
+struct Fan<'a> {
+    shared: &'a SharedDelivery,
+    mark: u32,
+    key: Option<u64>,
+    receipt: Option<usize>,
+    acked: bool,
+    part: ReceiptPart,
+    reach: Reach,
+    /// Closed when all copies are out: closing changes the lists that are being walked.
+    overflowed: Vec<u32>,
+}
+
+/// The part of a delivery that is for one of its targets.
+struct Share {
+    target: usize,
+    scope: u32,
+    json: Option<Bytes>,
+}
+
+impl<S: Socket> Shard<S> {
+    pub(super) fn deliver(&mut self, now: Now, shared: &SharedDelivery) {
+        let delivery = &shared.delivery;
+        let mut fan = Fan {
+            shared,
+            mark: self.table.next_mark(),
+            key: delivery.key.as_ref().map(|key| conflation_key(key)),
+            receipt: shared.receipt.map(|receipt| self.turn.open_receipt(receipt)),
+            acked: delivery.receipt.is_some_and(|ask| ask.acked),
+            part: ReceiptPart::default(),
+            reach: reach_of(&delivery.targets),
+            overflowed: Vec::new(),
+        };
+        if fan.acked
+            && let (Some(receipt), Some(ask)) = (shared.receipt, delivery.receipt)
+        {
+            fan.acked = self.acks.begin(&delivery.id, receipt, now.ms.saturating_add(ask.timeout_ms));
+        }
+        for target in 0..delivery.targets.len() {
+            self.deliver_to_target(now, &mut fan, target);
+        }
+        self.cells.filtered.add(fan.part.filtered);
+        if let Some(receipt) = fan.receipt {
+            let part = &mut self.turn.receipts[receipt].1;
+            let number = part.number;
+            *part = ReceiptPart { number, ..fan.part };
+        }
+        for index in fan.overflowed {
+            self.overflow(now, index);
+        }
+    }
+
+    fn deliver_to_target(&mut self, now: Now, fan: &mut Fan<'_>, target: usize) {
+        let mut share = Share { target, scope: OWN_STREAM, json: None };
+        match &fan.shared.delivery.targets[target] {
+            Target::User(name) => {
+                let Some(user) = self.table.users.find(name) else { return };
+                for place in 0..self.table.users.members(user).len() {
+                    let index = self.table.users.members(user)[place].connection;
+                    self.offer(now, fan, &mut share, index);
+                }
+            }
+            Target::Room(name) => {
+                let Some(room) = self.table.rooms.find(name) else { return };
+                share.scope = room;
+                for place in 0..self.table.rooms.members(room).len() {
+                    let index = self.table.rooms.members(room)[place].connection;
+                    self.offer(now, fan, &mut share, index);
+                }
+            }
+            Target::Connection(id) => {
+                if let Some(index) = self.table.by_id(*id) {
+                    self.offer(now, fan, &mut share, index);
+                }
+            }
+            Target::All => {
+                for index in 0..self.highest_slot() {
+                    self.offer(now, fan, &mut share, u32::try_from(index).unwrap_or(u32::MAX));
+                }
+            }
+        }
+    }
+
+    /// Offers one copy: selection, filters, pause, queue.
+    fn offer(&mut self, now: Now, fan: &mut Fan<'_>, share: &mut Share, index: u32) {
+        let Some(connection) = self.table.get_mut(index) else { return };
+        if connection.closing || !matches!(connection.binding, Binding::Bound { .. }) || connection.mark == fan.mark {
+            return;
+        }
+        connection.mark = fan.mark;
+        let delivery = &fan.shared.delivery;
+        if !passes(delivery, &connection.session, connection.id) {
+            fan.part.filtered += 1;
+            return;
+        }
+        fan.part.matched += 1;
+        if connection.session.is_paused() {
+            fan.part.dropped += 1;
+            self.count_drop(DropReason::Paused);
+            let room = self.table.rooms.name_if_there(share.scope).cloned();
+            self.feed(now, index, Event::MissedWhilePaused { room });
+            return;
+        }
+        let dialect = connection.session.dialect();
+        let frame = match dialect {
+            Dialect::Json => share.json.get_or_insert_with(|| fan.shared.json_frame(share.target, json_frame)).clone(),
+            Dialect::Bare => fan.shared.bare_frame(|delivery| {
+                let (text, payload) = dialect::bare::delivery(delivery);
+                bare_frame(text, &payload)
+            }),
+        };
+        let class = Class::Message { scope: share.scope, expires_ms: delivery.expires_ms, key: fan.key };
+        let mut pushed = connection.socket.push(now, Outgoing { frame: frame.clone(), class: class.clone() });
+        if pushed == Pushed::Overflow {
+            // Much of what waits may be this turn's own: the socket has its chance before the client is called slow.
+            connection.socket.flush(now);
+            pushed = connection.socket.push(now, Outgoing { frame, class });
+        }
+        let key = Key { index, generation: connection.generation };
+        self.mark_dirty(index);
+        match pushed {
+            Pushed::Queued(number) => {
+                self.cells.deliveries[fan.reach as usize].add(1);
+                if fan.acked && dialect == Dialect::Json {
+                    if self.acks.track(key) {
+                        fan.part.ackable += 1;
+                    } else {
+                        self.cells.acks_untracked.add(1);
+                    }
+                }
+                if let (Some(receipt), Some(connection)) = (fan.receipt, self.table.get(index)) {
+                    self.turn.copies.push(Copy { receipt, dirty: connection.dirty, number });
+                }
+            }
+            Pushed::Dropped => fan.part.dropped += 1,
+            Pushed::Overflow => {
+                fan.part.dropped += 1;
+                fan.overflowed.push(index);
+                self.count_drop(DropReason::Overflow);
+            }
+        }
+    }
+
+    /// Counts what was written, and reports each receipt of the turn.
+    pub(super) fn settle_receipts(&mut self) {
+        let turn = &mut self.turn;
+        for copy in turn.copies.drain(..) {
+            let part = &mut turn.receipts[copy.receipt].1;
+            match turn.dirty.get(copy.dirty as usize) {
+                Some(Some(_)) if turn.passed[copy.dirty as usize] >= copy.number => part.written += 1,
+                Some(Some(_)) => part.queued += 1,
+                Some(None) | None => part.dropped += 1,
+            }
+        }
+        for (receipt, part) in turn.receipts.drain(..) {
+            self.to_hub.push(ToHub::Receipt { receipt, part });
+        }
+        turn.dirty.clear();
+        turn.passed.clear();
+        self.acks.report(&mut self.to_hub);
+    }
+
+    /// A client acknowledged messages; ids that nobody waits for are ignored.
+    pub(super) fn acknowledge(&mut self, index: u32, ids: &[String]) {
+        if let Some(key) = self.table.key(index) {
+            for id in ids {
+                self.acks.acknowledge(id, key);
+            }
+        }
+    }
+}
+
+fn passes(delivery: &Delivery, session: &crate::session::Session, id: holdfast_protocol::id::ConnectionId) -> bool {
+    let is_excepted = delivery.except_connections.contains(&id)
+        || (!delivery.except_users.is_empty()
+            && session
+                .identity()
+                .is_some_and(|identity| delivery.except_users.iter().any(|user| **user == *identity.user)));
+    !is_excepted && delivery.only.iter().all(|condition| session.matches(condition))
+}
+
+fn json_frame(delivery: &Delivery, room: Option<&str>) -> Bytes {
+    frame::text(&dialect::json::delivery(delivery, room))
+}
+
+/// `Hf-Key` as a number: FNV-1a with a final mix. Keys of one scope collide once in 2^32 pairs of them.
+fn conflation_key(key: &str) -> u64 {
+    let hash = key
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    (hash ^ (hash >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+const fn reach_of(targets: &[Target]) -> Reach {
+    match targets {
+        [Target::User(_)] => Reach::User,
+        [Target::Room(_)] => Reach::Room,
+        [Target::Connection(_)] => Reach::Connection,
+        _ => Reach::Broadcast,
+    }
+}

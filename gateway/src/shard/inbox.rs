@@ -1,0 +1,129 @@
+//! What the hub says, one arm each: answers go to the session they were asked by, work goes to its module.
+
+use std::sync::Arc;
+
+use holdfast_protocol::close::Close;
+use holdfast_protocol::wire::Cause;
+
+use super::Shard;
+use super::table::Binding;
+use crate::clock::Now;
+use crate::link::{ConnRef, JoinFor, ToHub, ToShard};
+use crate::session::{Event, GapScope, Outcome};
+use crate::socket::Socket;
+
+impl<S: Socket> Shard<S> {
+    /// Carries out one message of the hub. A batch of them ends with [`Self::finish_turn`].
+    pub fn handle(&mut self, now: Now, message: ToShard) {
+        match message {
+            ToShard::Deliver(delivery) => self.deliver(now, &delivery),
+            ToShard::Command(command) => self.command(now, &command),
+            ToShard::Ask { question, ask } => self.answer(question, &ask),
+            ToShard::Bound { conn, id, user, result } => self.bound(now, conn, id, user, result),
+            ToShard::Joined { conn, on_behalf, room, result } => self.joined(now, conn, on_behalf, room, result),
+            ToShard::Published { conn, ticket, result } => {
+                self.feed_to(now, conn, Event::Published { ticket, result });
+            }
+            ToShard::Unpublished { conn, failure } => self.feed_to(now, conn, Event::Unpublished(failure)),
+            ToShard::Replied { conn, ticket, result } => self.feed_to(now, conn, Event::Replied { ticket, result }),
+            ToShard::Verified { conn, ticket, result } => {
+                self.feed_to(now, conn, Event::Verified { ticket, result });
+            }
+            ToShard::Lost => self.feed_all(now, |_| true, || Event::Gap { scope: GapScope::All }),
+            ToShard::Unserved => {
+                self.feed_all(
+                    now,
+                    |binding| !matches!(binding, Binding::Bound { .. }),
+                    || Event::Close(Close::BusGone),
+                );
+            }
+            ToShard::Drain { window_ms } => self.start_drain(now, 100, window_ms),
+            ToShard::Shed { percent, window_ms } => self.start_drain(now, percent, window_ms),
+            ToShard::Uncordon => self.stop_drain(),
+            ToShard::CloseAll(close) => self.close_all(now, close),
+        }
+    }
+
+    fn feed_to(&mut self, now: Now, conn: ConnRef, event: Event<'_>) {
+        if let Some(index) = self.table.slot(conn.key) {
+            self.feed(now, index, event);
+        }
+    }
+
+    /// Feeds an event to each connection whose binding is as asked.
+    pub(super) fn feed_all(&mut self, now: Now, wanted: impl Fn(&Binding) -> bool, event: impl Fn() -> Event<'static>) {
+        let indices: Vec<u32> = self
+            .table
+            .connections
+            .iter()
+            .filter(|(_, connection)| wanted(&connection.binding))
+            .filter_map(|(index, _)| u32::try_from(index).ok())
+            .collect();
+        for index in indices {
+            self.feed(now, index, event());
+        }
+    }
+
+    /// The slot of a connection that still takes part.
+    fn present(&self, conn: ConnRef) -> Option<u32> {
+        let index = self.table.slot(conn.key)?;
+        self.table.get(index).filter(|connection| !connection.closing).map(|_| index)
+    }
+
+    fn bound(
+        &mut self,
+        now: Now,
+        conn: ConnRef,
+        id: holdfast_protocol::id::ConnectionId,
+        user: Arc<str>,
+        result: Outcome<()>,
+    ) {
+        let succeeded = result.is_ok();
+        let index = self.present(conn);
+        if let Some(index) = index {
+            self.feed(now, index, Event::Bound(result));
+        }
+        // The event itself may have closed the connection.
+        match index.and_then(|_| self.present(conn)) {
+            Some(index) if succeeded => {
+                self.table.bind(index, &user);
+                self.to_hub.push(ToHub::Opened { id, user });
+            }
+            _ if succeeded => {
+                let (shard, cause) = (self.settings.number, Cause::Close);
+                self.to_hub.push(ToHub::Unbind { id, user, shard, cause, opened: false });
+            }
+            _ => {}
+        }
+    }
+
+    fn joined(&mut self, now: Now, conn: ConnRef, on_behalf: JoinFor, room: Arc<str>, result: Outcome<()>) {
+        let succeeded = result.is_ok();
+        match on_behalf {
+            JoinFor::Client(ticket) => {
+                if let Some(index) = self.present(conn) {
+                    let room = Arc::clone(&room);
+                    self.feed(now, index, Event::Joined { ticket, room, result });
+                }
+                if succeeded {
+                    let index = self.present(conn);
+                    let wanted = index
+                        .and_then(|index| self.table.get(index))
+                        .is_some_and(|connection| connection.session.is_in(&room));
+                    self.become_member(index.unwrap_or(conn.key.index), room, wanted);
+                }
+            }
+            JoinFor::Command(operation) => {
+                let index = self.present(conn);
+                let done = succeeded && index.is_some();
+                if succeeded {
+                    self.become_member(index.unwrap_or(conn.key.index), Arc::clone(&room), done);
+                }
+                if let Some(index) = index.filter(|_| done) {
+                    self.feed(now, index, Event::Membership { room, joined: true });
+                }
+                self.operation_step(operation, done);
+            }
+        }
+    }
+}

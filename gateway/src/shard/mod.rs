@@ -1,0 +1,361 @@
+//! The connections of one thread: their sessions and sockets, who and where they are, and what is delivered to them.
+//!
+//! A shard is synchronous and owns all its state: drivers feed it what clients do, its runtime what the hub says, and
+//! both end a turn with [`Shard::finish_turn`], which writes each dirty socket once and hands the hub one batch. It knows
+//! no TCP, no NATS, no channel and no clock; tests and the simulation drive it with scripted sockets.
+//!
+//! Reading order: names and table (who is where), actions (what sessions want), fan-out, commands, questions, drain.
+
+mod acks;
+mod actions;
+mod commands;
+mod drain;
+mod fanout;
+mod inbox;
+mod names;
+mod questions;
+pub mod runtime;
+mod table;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use holdfast_protocol::close::Close;
+use holdfast_protocol::id::NodeId;
+use holdfast_protocol::wire::Cause;
+
+use crate::auth::Verifier;
+use crate::clock::Now;
+use crate::handshake::Admission;
+use crate::link::{ConnRef, Key, ToHub, id_for_shard};
+use crate::metrics::{Initiator, ShardCells, Transport};
+use crate::session::{Actions, Event, GapScope, Incoming, Session};
+use crate::socket::{OWN_STREAM, Socket};
+use acks::Acks;
+use commands::Operations;
+use drain::Drain;
+use fanout::Turn;
+use table::{CLEAN, Table};
+
+/// Where a shard leaves what the hub shall know.
+pub trait HubPort {
+    /// Takes from the front what it can; what stays is offered again in the next turn.
+    fn offer(&mut self, messages: &mut Vec<ToHub>);
+}
+
+/// Random bytes for connection ids.
+pub trait Randomness {
+    /// 128 of them bits.
+    fn id(&mut self) -> [u8; 16];
+}
+
+/// What a shard is told at its start.
+#[derive(Debug, Clone)]
+pub struct ShardSettings {
+    /// The process.
+    pub node: NodeId,
+    /// This shard's number, from 0.
+    pub number: u16,
+    /// How many shards the process has.
+    pub shards: u16,
+}
+
+/// Who ended a socket, and with which code (1005 where a close frame had none, 1006 where there was no frame).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClosedBy {
+    /// The client's close frame came first.
+    Client(u16),
+    /// Ours did.
+    Server(u16),
+    /// Neither: the socket broke.
+    Network,
+}
+
+/// Messages for the hub beyond which a shard reads no more from its clients.
+const HUB_BACKLOG_MAX: usize = 4096;
+
+/// The connections of one thread.
+pub struct Shard<S> {
+    settings: ShardSettings,
+    verifier: Arc<Verifier>,
+    random: Box<dyn Randomness>,
+    port: Box<dyn HubPort>,
+    cells: Arc<ShardCells>,
+    table: Table<S>,
+    turn: Turn,
+    acks: Acks,
+    operations: Operations,
+    drain: Drain,
+    /// Bounded by what one turn makes: beyond [`HUB_BACKLOG_MAX`] clients are not read ([`Self::congested`]).
+    to_hub: Vec<ToHub>,
+    /// Emptied by each feed; kept for its capacity.
+    actions: Actions,
+    /// Where the sweep goes on, and when it last did.
+    sweep_next: usize,
+    swept_ms: u64,
+}
+
+impl<S> std::fmt::Debug for Shard<S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shard")
+            .field("number", &self.settings.number)
+            .field("connections", &self.table.connections.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<S: Socket> Shard<S> {
+    /// A shard without connections.
+    pub fn new(
+        settings: ShardSettings,
+        verifier: Arc<Verifier>,
+        cells: Arc<ShardCells>,
+        random: Box<dyn Randomness>,
+        port: Box<dyn HubPort>,
+    ) -> Self {
+        Self {
+            settings,
+            verifier,
+            random,
+            port,
+            cells,
+            table: Table::new(),
+            turn: Turn::default(),
+            acks: Acks::default(),
+            operations: Operations::default(),
+            drain: Drain::default(),
+            to_hub: Vec::new(),
+            actions: Vec::new(),
+            sweep_next: 0,
+            swept_ms: 0,
+        }
+    }
+
+    /// What this shard counts; drivers count into it too.
+    pub fn cells(&self) -> &Arc<ShardCells> {
+        &self.cells
+    }
+
+    /// Connections that are here, closing ones included.
+    pub fn len(&self) -> usize {
+        self.table.connections.len()
+    }
+
+    /// Whether nobody is here.
+    pub fn is_empty(&self) -> bool {
+        self.table.connections.is_empty()
+    }
+
+    /// Takes an accepted connection in.
+    pub fn open(&mut self, now: Now, admission: Box<Admission>, socket: S, transport: Transport) -> Key {
+        let id = id_for_shard(self.settings.node, self.random.id(), self.settings.number, self.settings.shards);
+        let mut actions = std::mem::take(&mut self.actions);
+        let session = Session::open(now, id, *admission, &mut actions);
+        let key = self.table.insert(session, socket, id, now.unix_ms, transport);
+        self.cells.connections[transport as usize].add(1);
+        self.carry_out(now, key.index, actions);
+        self.drain.admit(now, key);
+        key
+    }
+
+    /// A whole message came from the client.
+    pub fn receive(&mut self, now: Now, key: Key, incoming: Incoming<'_>) {
+        if let Some(index) = self.table.slot(key) {
+            self.feed(now, index, Event::Message(incoming));
+        }
+    }
+
+    /// The socket cannot go on: a broken frame, a message over the limit, silence.
+    pub fn fail(&mut self, now: Now, key: Key, close: Close) {
+        if let Some(index) = self.table.slot(key) {
+            self.feed(now, index, Event::Close(close));
+        }
+    }
+
+    /// The socket has ended; the connection is forgotten. A second call for the same key does nothing.
+    pub fn closed(&mut self, now: Now, key: Key, by: ClosedBy) {
+        let Some(index) = self.table.slot(key) else { return };
+        self.end_presence(index, Cause::Close);
+        let (code, initiator) = match by {
+            ClosedBy::Client(code) => (code, Initiator::Client),
+            ClosedBy::Server(code) => (code, Initiator::Server),
+            ClosedBy::Network => (1006, Initiator::Network),
+        };
+        self.cells.closed(code, initiator).add(1);
+        self.forget_dirty(index);
+        if let Some(connection) = self.table.remove(index) {
+            self.cells.connections[connection.transport as usize].sub(1);
+        }
+        if self.drain.is_over(now, self.table.connections.is_empty()) {
+            self.to_hub.push(ToHub::Empty { shard: self.settings.number });
+        }
+    }
+
+    /// The connection's socket, for its driver.
+    pub fn socket(&mut self, key: Key) -> Option<&mut S> {
+        let index = self.table.slot(key)?;
+        self.table.get_mut(index).map(|connection| &mut connection.socket)
+    }
+
+    /// Whether drivers should stop reading for a while: the hub is behind.
+    pub fn congested(&self) -> bool {
+        self.to_hub.len() > HUB_BACKLOG_MAX
+    }
+
+    /// Ends a turn: writes every dirty socket once, counts what became of deliveries, and hands the hub its batch.
+    pub fn finish_turn(&mut self, now: Now) {
+        self.flush_dirty(now);
+        self.settle_receipts();
+        if !self.to_hub.is_empty() {
+            self.port.offer(&mut self.to_hub);
+        }
+        self.cells.hub_backlog.set(self.to_hub.len() as u64);
+        self.cells.users.set(self.table.users.len() as u64);
+        self.cells.rooms.set(self.table.rooms.len() as u64);
+    }
+
+    /// What time brings: paced closes, and a slice of the sweep that visits each connection once a second. Called
+    /// about every 50 ms; followed by [`Self::finish_turn`].
+    pub fn tick(&mut self, now: Now) {
+        self.tick_drain(now);
+        self.acks.expire(now);
+        let elapsed = now.ms.saturating_sub(self.swept_ms).min(1000);
+        if elapsed == 0 {
+            return;
+        }
+        self.swept_ms = now.ms;
+        let slots = self.highest_slot();
+        let count = slots.saturating_mul(usize::try_from(elapsed).unwrap_or(1000)).div_ceil(1000);
+        for _ in 0..count.min(slots) {
+            if self.sweep_next >= slots {
+                self.sweep_next = 0;
+            }
+            let index = u32::try_from(self.sweep_next).unwrap_or(0);
+            self.sweep_next += 1;
+            self.visit(now, index);
+        }
+    }
+
+    fn highest_slot(&self) -> usize {
+        // The slab keeps its slots; only those ever used can be taken.
+        self.table.connections.iter().next_back().map_or(0, |(index, _)| index + 1)
+    }
+
+    fn visit(&mut self, now: Now, index: u32) {
+        let Some(connection) = self.table.get_mut(index) else { return };
+        let verdict = connection.socket.tick(now);
+        if connection.socket.queued_bytes() > 0 {
+            self.mark_dirty(index);
+        } else if std::mem::take(&mut connection.gap_queued) > 0 {
+            self.feed(now, index, Event::GapsWritten);
+        }
+        match verdict {
+            Some(close) => self.feed(now, index, Event::Close(close)),
+            None => self.feed(now, index, Event::Tick),
+        }
+    }
+
+    // --- the heart: events in, actions out ---
+
+    /// Gives a session an event and carries out what it makes happen. Events for a closing connection are void.
+    fn feed(&mut self, now: Now, index: u32, event: Event<'_>) {
+        let Some(connection) = self.table.connections.get_mut(index as usize) else { return };
+        if connection.closing {
+            return;
+        }
+        let mut actions = std::mem::take(&mut self.actions);
+        connection.session.apply(now, event, &mut actions);
+        self.carry_out(now, index, actions);
+    }
+
+    /// Carries actions out in order, and the events that they answer at once after them.
+    fn carry_out(&mut self, now: Now, index: u32, mut actions: Actions) {
+        let mut follow = VecDeque::new();
+        for action in actions.drain(..) {
+            self.act(now, index, action, &mut follow);
+        }
+        self.actions = actions;
+        for event in follow {
+            self.feed(now, index, event);
+        }
+    }
+
+    fn conn(&self, index: u32) -> Option<ConnRef> {
+        self.table.key(index).map(|key| ConnRef { shard: self.settings.number, key })
+    }
+
+    /// Ends memberships and binding, and tells the hub. Idempotent.
+    fn end_presence(&mut self, index: u32, cause: Cause) {
+        while let Some(connection) = self.table.get(index)
+            && !connection.memberships.is_empty()
+        {
+            let last = connection.memberships.len() - 1;
+            self.end_membership(index, last, cause);
+        }
+        if let Some(connection) = self.table.get_mut(index) {
+            let id = connection.id;
+            if let Some(user) = self.table.unbind(index) {
+                self.to_hub.push(ToHub::Unbind { id, user, shard: self.settings.number, cause, opened: true });
+            }
+        }
+    }
+
+    fn end_membership(&mut self, index: u32, slot: usize, cause: Cause) {
+        if let Some(room) = self.table.leave(index, slot) {
+            self.cells.memberships.sub(1);
+            self.to_hub.push(ToHub::Leave { shard: self.settings.number, room, cause });
+        }
+    }
+
+    fn mark_dirty(&mut self, index: u32) {
+        if let Some(connection) = self.table.get_mut(index)
+            && connection.dirty == CLEAN
+        {
+            connection.dirty = self.turn.add_dirty(index);
+        }
+    }
+
+    fn forget_dirty(&mut self, index: u32) {
+        if let Some(connection) = self.table.get_mut(index)
+            && connection.dirty != CLEAN
+        {
+            self.turn.forget_dirty(connection.dirty);
+            connection.dirty = CLEAN;
+        }
+    }
+
+    /// Tells sessions of messages that "drop oldest" took, and writes every dirty socket once.
+    fn flush_dirty(&mut self, now: Now) {
+        let mut next = 0;
+        while let Some(index) = self.turn.dirty(next) {
+            let place = next;
+            next += 1;
+            let Some(index) = index else { continue };
+            let Some(connection) = self.table.get_mut(index) else { continue };
+            let gaps = connection.socket.take_gaps();
+            for scope in gaps {
+                self.tell_gap(now, index, scope);
+            }
+            let Some(connection) = self.table.get_mut(index) else { continue };
+            connection.dirty = CLEAN;
+            let passed = connection.socket.flush(now);
+            self.turn.set_passed(place, passed);
+            if connection.gap_queued > 0 && passed >= connection.gap_queued {
+                connection.gap_queued = 0;
+                self.feed(now, index, Event::GapsWritten);
+            }
+        }
+    }
+
+    fn tell_gap(&mut self, now: Now, index: u32, scope: u32) {
+        let scope = if scope == OWN_STREAM {
+            GapScope::Own
+        } else {
+            match self.table.rooms.name_if_there(scope) {
+                Some(room) => GapScope::Room(Arc::clone(room)),
+                None => return,
+            }
+        };
+        self.feed(now, index, Event::Gap { scope });
+    }
+}

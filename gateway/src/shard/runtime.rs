@@ -1,0 +1,271 @@
+//! A shard's thread: one single-threaded runtime that owns the shard, its sockets and their tasks.
+//!
+//! The loop takes what the hub says and what time brings; drivers call into the same shard between its turns. The shard
+//! is borrowed for one synchronous call at a time, never across a wait.
+
+use std::cell::RefCell;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use holdfast_daemon::random;
+use holdfast_protocol::close::Close;
+use hyper::StatusCode;
+use hyper::http::request::Parts;
+use tokio::sync::mpsc;
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+use super::{ClosedBy, HubPort, Randomness, Shard, ShardSettings};
+use crate::auth::Verifier;
+use crate::clock::{Clock, Now};
+use crate::handshake::{Admission, Endpoint, Gatekeeper, HttpRefusal, Lookup, WhenFull};
+use crate::link::{Key, ToHub, ToShard};
+use crate::metrics::{Handshake, ShardCells, Transport};
+use crate::net::{self, Admitted, Connection, Host, Limits, Listening, Net, Refused, Route};
+use crate::outbox::{self, Bounds};
+use crate::session::Incoming;
+use crate::ws;
+
+/// How often the shard looks at the time.
+const TICK: Duration = Duration::from_millis(50);
+/// Messages of the hub between two ends of a turn: sockets are written at least so often.
+const TURN_MESSAGES: usize = 256;
+/// Most frames in one message of a client.
+const FRAGMENTS_MAX: u32 = 1024;
+/// How long connections may take to end once the hub is gone.
+const END_GRACE: Duration = Duration::from_secs(2);
+
+/// What a shard's thread is made of.
+#[derive(Debug)]
+pub struct ShardParts {
+    /// Who it is.
+    pub settings: ShardSettings,
+    /// Verifies tokens.
+    pub verifier: Arc<Verifier>,
+    /// Decides about handshakes.
+    pub gatekeeper: Arc<Gatekeeper>,
+    /// What each shard counts; this one's is at its number.
+    pub cells: Vec<Arc<ShardCells>>,
+    /// The process's clock.
+    pub clock: Clock,
+    /// Its listening sockets.
+    pub listening: Vec<Listening>,
+    /// Bounds of the HTTP phase.
+    pub net: net::Settings,
+    /// Connections the whole process may hold.
+    pub connections_max: u64,
+    /// Cancelled when no more connections are to be accepted.
+    pub accepting: CancellationToken,
+    /// This shard sends, the hub receives. When full, the shard keeps its batch and reads no more from clients.
+    pub to_hub: mpsc::Sender<Vec<ToHub>>,
+    /// The hub sends, this shard receives. When full, the hub keeps a backlog. Its end is the shard's end.
+    pub from_hub: mpsc::Receiver<Vec<ToShard>>,
+}
+
+/// Runs the shard on this thread until the hub is gone.
+///
+/// # Errors
+/// The runtime or a listening socket cannot be set up.
+pub fn run(parts: ShardParts) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default())?;
+    runtime.block_on(serve(parts))
+}
+
+async fn serve(parts: ShardParts) -> io::Result<()> {
+    let ShardParts { settings, verifier, gatekeeper, cells, clock, listening, net, connections_max, .. } = parts;
+    let (accepting, mut from_hub) = (parts.accepting, parts.from_hub);
+    let own = Arc::clone(&cells[usize::from(settings.number)]);
+    let port = Box::new(ChannelPort(parts.to_hub));
+    let shard = Shard::new(settings, verifier, Arc::clone(&own), Box::new(Pool::default()), port);
+    let shard = Rc::new(RefCell::new(shard));
+    let host = ShardHost { shard: Rc::clone(&shard), gatekeeper, clock, cells: cells.into(), connections_max };
+    let net = Net::new(host, net, own);
+    for listening in listening {
+        net.serve(listening)?;
+    }
+    let mut tick = tokio::time::interval(TICK);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut open = true;
+    loop {
+        tokio::select! {
+            biased;
+            batch = from_hub.recv() => {
+                let Some(batch) = batch else { break };
+                let mut messages = batch.into_iter();
+                while messages.len() > 0 {
+                    let (now, mut shard) = (clock.now(), shard.borrow_mut());
+                    for message in messages.by_ref().take(TURN_MESSAGES) {
+                        shard.handle(now, message);
+                    }
+                    shard.finish_turn(now);
+                }
+            }
+            () = accepting.cancelled(), if open => {
+                open = false;
+                net.stop_accepting();
+            }
+            _ = tick.tick() => {
+                let (now, mut shard) = (clock.now(), shard.borrow_mut());
+                shard.tick(now);
+                shard.finish_turn(now);
+            }
+        }
+    }
+    net.stop_accepting();
+    // Sockets that linger have had their last frame; what is left after the grace is dropped with the runtime.
+    if tokio::time::timeout(END_GRACE, net.ended()).await.is_err() {
+        tracing::debug!("Dropped sockets that would not end");
+    }
+    Ok(())
+}
+
+struct ChannelPort(mpsc::Sender<Vec<ToHub>>);
+
+impl HubPort for ChannelPort {
+    fn offer(&mut self, messages: &mut Vec<ToHub>) {
+        if let Ok(place) = self.0.try_reserve() {
+            place.send(std::mem::take(messages));
+        }
+    }
+}
+
+/// Random bytes, fetched from the system many at a time.
+struct Pool {
+    bytes: [u8; 4096],
+    used: usize,
+}
+
+impl Default for Pool {
+    fn default() -> Self {
+        Self { bytes: [0; 4096], used: 4096 }
+    }
+}
+
+impl Randomness for Pool {
+    fn id(&mut self) -> [u8; 16] {
+        if self.used == self.bytes.len() {
+            self.bytes = random::bytes();
+            self.used = 0;
+        }
+        let mut id = [0; 16];
+        let taken = &mut self.bytes[self.used..self.used + 16];
+        id.copy_from_slice(taken);
+        taken.fill(0);
+        self.used += 16;
+        id
+    }
+}
+
+/// The shard as the network side sees it.
+#[derive(Clone)]
+struct ShardHost {
+    shard: Rc<RefCell<Shard<Connection>>>,
+    gatekeeper: Arc<Gatekeeper>,
+    clock: Clock,
+    cells: Rc<[Arc<ShardCells>]>,
+    connections_max: u64,
+}
+
+impl ShardHost {
+    fn connections(&self) -> u64 {
+        let each = self.cells.iter().flat_map(|cells| &cells.connections);
+        each.map(crate::metrics::Cell::value).fold(0, u64::wrapping_add)
+    }
+}
+
+impl Host for ShardHost {
+    type Endpoint = Arc<Endpoint>;
+    type Admission = Box<Admission>;
+    type Key = Key;
+
+    fn now(&self) -> Now {
+        self.clock.now()
+    }
+
+    fn route(&self, path: &str) -> Route<Self::Endpoint> {
+        match self.gatekeeper.endpoint(path) {
+            Lookup::Endpoint(endpoint) => Route::Endpoint(endpoint),
+            Lookup::Echo => Route::Echo,
+            Lookup::Refuse(refusal) => Route::Refuse(refused(refusal)),
+        }
+    }
+
+    async fn admit(&self, endpoint: &Self::Endpoint, head: &Parts) -> Result<Admitted<Self::Admission>, Refused> {
+        if self.connections() >= self.connections_max {
+            return Err(Refused {
+                status: StatusCode::SERVICE_UNAVAILABLE,
+                headers: vec![("retry-after", "10")],
+                body: "too many connections\n",
+                counted: Handshake::LimitNode,
+            });
+        }
+        let now_unix_s = self.clock.now().unix_ms / 1000;
+        let admission = self.gatekeeper.admit(endpoint, head, now_unix_s).await.map_err(refused)?;
+        let limits = limits(&admission.endpoint);
+        Ok(Admitted { subprotocol: admission.subprotocol, limits, admission: Box::new(admission) })
+    }
+
+    fn open(&self, now: Now, admission: Self::Admission, connection: Connection, secure: bool) -> Key {
+        let transport = if secure { Transport::Wss } else { Transport::Ws };
+        self.shard.borrow_mut().open(now, admission, connection, transport)
+    }
+
+    fn receive(&self, now: Now, key: Key, incoming: Incoming<'_>) {
+        self.shard.borrow_mut().receive(now, key, incoming);
+    }
+
+    fn fail(&self, now: Now, key: Key, close: Close) {
+        self.shard.borrow_mut().fail(now, key, close);
+    }
+
+    fn closed(&self, now: Now, key: Key, by: ClosedBy) {
+        self.shard.borrow_mut().closed(now, key, by);
+    }
+
+    fn with<R>(&self, key: Key, work: impl FnOnce(&mut Connection) -> R) -> Option<R> {
+        self.shard.borrow_mut().socket(key).map(work)
+    }
+
+    fn congested(&self) -> bool {
+        self.shard.borrow().congested()
+    }
+
+    fn finish_turn(&self, now: Now) {
+        self.shard.borrow_mut().finish_turn(now);
+    }
+}
+
+fn limits(endpoint: &Endpoint) -> Limits {
+    let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    Limits {
+        incoming: ws::Limits { message_bytes_max: endpoint.limits.message_bytes_max, fragments_max: FRAGMENTS_MAX },
+        outgoing: Bounds {
+            bytes_max: endpoint.outbox.bytes_max,
+            age_max_ms: millis(endpoint.outbox.age_max),
+            when_full: match endpoint.outbox.when_full {
+                WhenFull::Close => outbox::WhenFull::Close,
+                WhenFull::DropOldest => outbox::WhenFull::DropOldest,
+            },
+        },
+        heartbeat_ms: u32::try_from(millis(endpoint.limits.heartbeat)).unwrap_or(u32::MAX),
+    }
+}
+
+fn refused(refusal: HttpRefusal) -> Refused {
+    let counted = match (refusal.status, refusal.label) {
+        (_, "origin") => Handshake::Origin,
+        (401, _) => Handshake::Unauthorized,
+        (403, _) => Handshake::Forbidden,
+        (404, _) => Handshake::NotFound,
+        (503, _) => Handshake::Unavailable,
+        _ => Handshake::BadRequest,
+    };
+    Refused {
+        status: StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+        headers: refusal.headers.to_vec(),
+        body: refusal.body,
+        counted,
+    }
+}
