@@ -82,12 +82,16 @@ pub fn init(service: &str, node: &str, log: &LogSettings, trace: &TraceSettings)
         let terminal = io::stderr().is_terminal();
         Box::new(lines::layer().compact().with_target(false).with_ansi(terminal).with_writer(io::stderr))
     };
-    let (spans, telemetry) = telemetry::layer(service, node, trace)?;
+    // The log is set up in any case, so that the error can be told.
+    let (spans, outcome) = match telemetry::layer(service, node, trace) {
+        Ok((spans, telemetry)) => (spans, Ok(telemetry)),
+        Err(error) => (None, Err(error)),
+    };
     let registry = tracing_subscriber::registry().with(lines.with_filter(log.level.filter())).with(spans);
     if registry.try_init().is_err() {
         tracing::warn!("The log was already set up");
     }
-    Ok(telemetry)
+    outcome
 }
 
 /// An error with its causes, `a: b: c`; a cause whose text its parent already ends with is left out, because some

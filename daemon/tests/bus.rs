@@ -247,7 +247,7 @@ async fn members_of_a_group_share_the_messages_and_an_inbox_has_its_prefix() {
 }
 
 /// Flags of the section `bus`.
-type Flags<'a> = &'a [(&'a str, &'a str)];
+type Flags<'a> = &'a [(&'static str, &'a str)];
 
 /// A user's NKEY made for this test: seed and public key.
 const SEED: &str = "SUAAAAICAMCAKBQHBAEQUCYMBUHA6EARCIJRIFIWC4MBSGQ3DQOR4H776Y";
@@ -260,7 +260,7 @@ async fn each_kind_of_credential_opens_a_server_that_wants_it_and_a_wrong_one_do
     std::fs::write(&seed_file, format!("{SEED}\n")).expect("written");
     let seed_file = seed_file.to_str().expect("UTF-8");
     let nkey_server = format!("authorization {{ users: [ {{ nkey: {PUBLIC} }} ] }}");
-    let cases: [(&str, Flags, Flags); 3] = [
+    let cases: [(&str, Flags<'_>, Flags<'_>); 3] = [
         ("authorization { token: \"0123456789\" }", &[("token", "0123456789")], &[("token", "wrong")]),
         (
             "authorization { user: ana, password: \"s3cret\" }",

@@ -16,8 +16,9 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("holdfast-cli", &["holdfast-protocol"]),
     ("holdfast-harness", &["holdfast-protocol"]),
     ("holdfast-e2e", &["holdfast-harness (dev)", "holdfast-protocol (dev)"]),
-    ("holdfast-sim", &["holdfast-gateway", "holdfast-protocol", "holdfast-router"]),
+    ("holdfast-sim", &["holdfast-daemon", "holdfast-gateway", "holdfast-protocol", "holdfast-router"]),
     ("holdfast-conformance", &["holdfast-harness", "holdfast-protocol"]),
+    ("holdfast-chart", &["holdfast-harness (dev)"]),
     ("holdfast-bench", &["holdfast-harness", "holdfast-protocol"]),
     ("xtask", &[]),
 ];

@@ -1,6 +1,6 @@
 //! `cargo xtask up`: a whole fleet on this machine, for people who want to see it work.
 //!
-//! NATS with JetStream, a router, two gateways and a third with TLS, the demo page and its domain service. Everything
+//! NATS with JetStream, a router, two gateways (one with TLS too), the demo page and its domain service. Everything
 //! runs in the foreground with its log shown, and ends with us, however we end.
 
 mod certificate;
@@ -23,8 +23,8 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
 const AFTER_HELP: &str = "\
-Starts nats-server (found, or fetched into target/tools), one router, gateways on 127.0.0.1:8080, :8081 and, with TLS,
-:8443, and the demo page on http://127.0.0.1:8000. All settings are those of the profile `dev`: plaintext on loopback,
+Starts nats-server (found, or fetched into target/tools), one router, two gateways on 127.0.0.1:8080 (with
+TLS on :8443 too) and :8081, and the demo page on http://127.0.0.1:8000. All settings are those of the profile `dev`: plaintext on loopback,
 any path, ?userId= without a token. Ctrl-C ends all of it. Settings in the environment reach the services, for example
 HOLDFAST_LOG__LEVEL=debug.";
 

@@ -19,7 +19,7 @@ const NATS_PORT: u16 = 4222;
 const DEMO_PORT: u16 = 8000;
 const GATEWAY_PORTS: [u16; 2] = [8080, 8081];
 const TLS_PORT: u16 = 8443;
-/// Admin listeners: three gateways, then the routers.
+/// Admin listeners: two gateways, then the routers.
 const ADMIN_PORT: u16 = 9090;
 
 /// The users of the demo page.
@@ -65,7 +65,7 @@ impl Plan {
     pub(super) fn check_ports(&self) -> Result<()> {
         let mut ports = vec![(DEMO_PORT, "the demo page"), (TLS_PORT, "wss")];
         ports.extend(GATEWAY_PORTS.map(|port| (port, "a gateway")));
-        ports.extend((0..3 + self.routers).map(|at| (ADMIN_PORT + at, "an admin listener")));
+        ports.extend((0..2 + self.routers).map(|at| (ADMIN_PORT + at, "an admin listener")));
         if self.bus.is_none() {
             ports.push((NATS_PORT, "NATS; --bus uses one that runs already"));
         }
@@ -99,16 +99,16 @@ impl Plan {
     pub(super) fn services(&self, binaries: &Path, folder: &Path) -> Vec<Service> {
         let routers = (0..self.routers).map(|at| {
             let name = format!("router-{}", at + 1);
-            Service { name, command: self.service(binaries, "router", ADMIN_PORT + 3 + at) }
+            Service { name, command: self.service(binaries, "router", ADMIN_PORT + 2 + at) }
         });
-        let gateways = (1_u16..).zip(GATEWAY_PORTS).map(|(number, port)| {
-            let name = format!("gateway-{number}");
-            Service { name, command: self.gateway(binaries, port, ADMIN_PORT + number - 1) }
-        });
-        let mut tls = self.gateway(binaries, TLS_PORT, ADMIN_PORT + 2);
-        tls.env("HOLDFAST_TLS__CERTIFICATE", folder.join(CERTIFICATE)).env("HOLDFAST_TLS__KEY", folder.join(KEY));
-        let tls = Service { name: "gateway-3".to_owned(), command: tls };
-        routers.chain(gateways).chain([tls]).collect()
+        let [first, second] = GATEWAY_PORTS;
+        let mut with_tls = self.gateway(binaries, first, ADMIN_PORT);
+        with_tls.env("HOLDFAST_LISTEN__TLS_ADDRESS", self.address(TLS_PORT).to_string());
+        with_tls.env("HOLDFAST_TLS__CERTIFICATE", folder.join(CERTIFICATE));
+        with_tls.env("HOLDFAST_TLS__KEY", folder.join(KEY));
+        let plain = self.gateway(binaries, second, ADMIN_PORT + 1);
+        let gateways = [("gateway-1", with_tls), ("gateway-2", plain)];
+        routers.chain(gateways.map(|(name, command)| Service { name: name.to_owned(), command })).collect()
     }
 
     fn service(&self, binaries: &Path, service: &str, admin_port: u16) -> Command {
