@@ -1,3 +1,14 @@
-//! The router service: maps users and rooms to gateway nodes, and routes what domain services send.
+//! The router service: mirrors which users and rooms are on which gateway, and turns what domain services send into
+//! packets for those gateways. Any number of routers run side by side; each handles the partitions it owns.
+//!
+//! [`core`] decides everything and does no I/O; [`pump`] carries messages between it and the bus, in an order that
+//! matters; the rest is what a process needs.
+
+pub mod app;
+pub mod config;
+pub mod metrics;
 
 pub mod core;
+pub mod inlets;
+pub mod pump;
+pub mod service;

@@ -14,27 +14,27 @@ use super::table::Slot;
 
 /// One node.
 #[derive(Debug)]
-pub struct Node {
+pub(super) struct Node {
     /// Its id.
-    pub id: NodeId,
+    pub(super) id: NodeId,
     /// What it says of itself.
-    pub state: NodeState,
+    pub(super) state: NodeState,
     /// Its build.
-    pub version: Box<str>,
+    pub(super) version: Box<str>,
     /// Its connections at its last beat.
-    pub connections: u64,
+    pub(super) connections: u64,
     /// When it was last heard.
-    pub heard_ms: u64,
+    pub(super) heard_ms: u64,
     /// Whether it was heard since we last joined.
-    pub heard_since_join: bool,
+    pub(super) heard_since_join: bool,
     /// Where the mirror of its roster stands.
-    pub sync: Sync,
+    pub(super) sync: Sync,
     /// The last of its batches that is in the tables.
-    pub applied: u64,
+    pub(super) applied: u64,
     /// Digests of what the tables hold for it.
-    pub digests: Box<[u64; PARTITIONS]>,
+    pub(super) digests: Box<[u64; PARTITIONS]>,
     /// How much the tables hold for it.
-    pub entries: u64,
+    pub(super) entries: u64,
     ack_due: bool,
     pinged_ms: u64,
     builder: PacketBuilder,
@@ -43,28 +43,28 @@ pub struct Node {
 
 impl Node {
     /// Asks for an acknowledgement at the end of the turn.
-    pub const fn owe_ack(&mut self) {
+    pub(super) const fn owe_ack(&mut self) {
         self.ack_due = true;
     }
 
     /// Whether it has been silent for so long that receipts need not count on it.
-    pub const fn is_late(&self, now_ms: u64) -> bool {
+    pub(super) const fn is_late(&self, now_ms: u64) -> bool {
         now_ms >= self.heard_ms + NODE_LATE_MS
     }
 }
 
 /// What time did to the nodes.
 #[derive(Debug, Default)]
-pub struct Silence {
+pub(super) struct Silence {
     /// To be asked whether they are there.
-    pub ping: Vec<NodeId>,
+    pub(super) ping: Vec<NodeId>,
     /// Silent beyond the time-out.
-    pub lost: Vec<Slot>,
+    pub(super) lost: Vec<Slot>,
 }
 
 /// All nodes.
 #[derive(Debug)]
-pub struct Fleet {
+pub(super) struct Fleet {
     me: NodeId,
     nodes: Vec<Option<Node>>,
     free: Vec<u32>,
@@ -77,67 +77,62 @@ pub struct Fleet {
 
 impl Fleet {
     /// No nodes yet.
-    pub const fn new(me: NodeId) -> Self {
+    pub(super) const fn new(me: NodeId) -> Self {
         Self { me, nodes: Vec::new(), free: Vec::new(), slots: BTreeMap::new(), dirty: Vec::new(), packet_bytes_max: 0 }
     }
 
     /// Sets the largest message the bus takes.
-    pub const fn set_max_payload(&mut self, bytes: usize) {
+    pub(super) const fn set_max_payload(&mut self, bytes: usize) {
         self.packet_bytes_max = bytes;
     }
 
     /// The largest message the bus takes.
-    pub const fn max_payload(&self) -> usize {
+    pub(super) const fn max_payload(&self) -> usize {
         self.packet_bytes_max
     }
 
     /// The room for items in one packet.
-    pub const fn items_bytes_max(&self) -> usize {
+    pub(super) const fn items_bytes_max(&self) -> usize {
         self.packet_bytes_max.saturating_sub(PACKET_HEAD_BYTES_MAX)
     }
 
     /// Where a node is.
-    pub fn slot(&self, id: NodeId) -> Option<Slot> {
+    pub(super) fn slot(&self, id: NodeId) -> Option<Slot> {
         self.slots.get(&id).copied()
     }
 
     /// A node by its place.
-    pub fn get(&self, slot: Slot) -> Option<&Node> {
+    pub(super) fn get(&self, slot: Slot) -> Option<&Node> {
         self.nodes.get(slot.0 as usize)?.as_ref()
     }
 
     /// A node by its place.
-    pub fn get_mut(&mut self, slot: Slot) -> Option<&mut Node> {
+    pub(super) fn get_mut(&mut self, slot: Slot) -> Option<&mut Node> {
         self.nodes.get_mut(slot.0 as usize)?.as_mut()
     }
 
     /// Each node, ordered by id.
-    pub fn iter(&self) -> impl Iterator<Item = (Slot, &Node)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Slot, &Node)> {
         self.slots.values().filter_map(|slot| Some((*slot, self.get(*slot)?)))
     }
 
     /// Each node, ordered by place.
-    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Node> {
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Node> {
         self.nodes.iter_mut().flatten()
     }
 
     /// How many nodes there are.
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.slots.len()
     }
 
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.slots.is_empty()
-    }
-
     /// Connections at the last beats.
-    pub fn connections(&self) -> u64 {
+    pub(super) fn connections(&self) -> u64 {
         self.nodes.iter().flatten().map(|node| node.connections).sum()
     }
 
     /// Adds a node that was not known.
-    pub fn add(&mut self, now_ms: u64, id: NodeId, sync: Sync) -> Slot {
+    pub(super) fn add(&mut self, now_ms: u64, id: NodeId, sync: Sync) -> Slot {
         let node = Node {
             id,
             state: NodeState::Live,
@@ -171,7 +166,7 @@ impl Fleet {
     }
 
     /// Takes a node out. Its place may be given to another: nothing may refer to it any more.
-    pub fn remove(&mut self, slot: Slot) -> Option<Node> {
+    pub(super) fn remove(&mut self, slot: Slot) -> Option<Node> {
         let node = self.nodes.get_mut(slot.0 as usize)?.take()?;
         self.slots.remove(&node.id);
         self.free.push(slot.0);
@@ -180,7 +175,7 @@ impl Fleet {
     }
 
     /// Notes a beat.
-    pub fn note_beat(&mut self, now_ms: u64, slot: Slot, beat: &NodeBeat) {
+    pub(super) fn note_beat(&mut self, now_ms: u64, slot: Slot, beat: &NodeBeat) {
         let Some(node) = self.get_mut(slot) else { return };
         node.heard_ms = now_ms;
         node.heard_since_join = true;
@@ -192,7 +187,7 @@ impl Fleet {
     }
 
     /// Notes any other sign of life.
-    pub fn note_life(&mut self, now_ms: u64, slot: Slot) {
+    pub(super) fn note_life(&mut self, now_ms: u64, slot: Slot) {
         if let Some(node) = self.get_mut(slot) {
             node.heard_ms = now_ms;
             node.heard_since_join = true;
@@ -200,7 +195,7 @@ impl Fleet {
     }
 
     /// Silence so far was ours: nobody is judged for it.
-    pub fn pardon(&mut self, now_ms: u64) {
+    pub(super) fn pardon(&mut self, now_ms: u64) {
         for node in self.nodes.iter_mut().flatten() {
             node.heard_ms = now_ms;
             node.heard_since_join = false;
@@ -208,7 +203,7 @@ impl Fleet {
     }
 
     /// Who must be pinged, and who has been silent beyond `timeout_ms`.
-    pub fn silence(&mut self, now_ms: u64, timeout_ms: u64) -> Silence {
+    pub(super) fn silence(&mut self, now_ms: u64, timeout_ms: u64) -> Silence {
         let mut silence = Silence::default();
         for slot in self.slots.values() {
             let Some(node) = self.nodes.get_mut(slot.0 as usize).and_then(Option::as_mut) else { continue };
@@ -223,19 +218,19 @@ impl Fleet {
     }
 
     /// Whether the node's beat is overdue.
-    pub fn is_overdue(&self, now_ms: u64, slot: Slot) -> bool {
+    pub(super) fn is_overdue(&self, now_ms: u64, slot: Slot) -> bool {
         self.get(slot).is_some_and(|node| now_ms >= node.heard_ms + NODE_OVERDUE_MS)
     }
 
     /// Something is owed to the node at the end of the turn.
-    pub fn touch(&mut self, slot: Slot) {
+    pub(super) fn touch(&mut self, slot: Slot) {
         if !self.dirty.contains(&slot) {
             self.dirty.push(slot);
         }
     }
 
     /// Packs an item of at most `bytes` for a node; a packet that would get too large is sent first.
-    pub fn pack(
+    pub(super) fn pack(
         &mut self,
         slot: Slot,
         bytes: usize,
@@ -257,7 +252,7 @@ impl Fleet {
     }
 
     /// Sends what was packed and owed in this turn.
-    pub fn flush(&mut self, term: u64, actions: &mut Vec<Action>) {
+    pub(super) fn flush(&mut self, term: u64, actions: &mut Vec<Action>) {
         let me = self.me;
         let mut dirty = std::mem::take(&mut self.dirty);
         for slot in dirty.drain(..) {
@@ -274,7 +269,7 @@ impl Fleet {
     }
 
     /// Forgets what was packed: bytes that will not be sent.
-    pub fn discard(&mut self) -> usize {
+    pub(super) fn discard(&mut self) -> usize {
         let mut bytes = 0;
         for node in self.nodes.iter_mut().flatten() {
             bytes += node.builder.len();
@@ -288,7 +283,7 @@ impl Fleet {
 
 impl Node {
     /// Whether something was packed for it that is not sent yet.
-    pub fn has_packed(&self) -> bool {
+    pub(super) fn has_packed(&self) -> bool {
         !self.builder.is_empty()
     }
 

@@ -24,18 +24,18 @@ struct Peer {
 
 /// What a beat or the passing of time changed.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Outcome {
+pub(super) struct Outcome {
     /// The live set changed, and how.
-    pub change: Option<Change>,
+    pub(super) change: Option<Change>,
     /// Others gave us up: stop, and join anew.
-    pub fenced: bool,
+    pub(super) fenced: bool,
     /// When a router that crashed was last heard: what it did not get done since is ours to repeat.
-    pub crashed_heard_ms: Option<u64>,
+    pub(super) crashed_heard_ms: Option<u64>,
 }
 
 /// What is known of the routers.
 #[derive(Debug)]
-pub struct Membership {
+pub(super) struct Membership {
     me: NodeId,
     term: u64,
     /// The highest fence against us that we obeyed.
@@ -53,7 +53,7 @@ pub struct Membership {
 
 impl Membership {
     /// Knows nobody.
-    pub const fn new(me: NodeId) -> Self {
+    pub(super) const fn new(me: NodeId) -> Self {
         Self {
             me,
             term: 0,
@@ -69,12 +69,12 @@ impl Membership {
     }
 
     /// The highest term known.
-    pub const fn term(&self) -> u64 {
+    pub(super) const fn term(&self) -> u64 {
         self.term
     }
 
     /// Routers that are live, ourselves included where we are.
-    pub fn live(&self) -> Vec<NodeId> {
+    pub(super) fn live(&self) -> Vec<NodeId> {
         let mut live: Vec<NodeId> =
             self.peers.iter().filter(|(_, peer)| peer.state == RouterState::Live).map(|(id, _)| *id).collect();
         if self.heard_of_me == Some(RouterState::Live) {
@@ -85,17 +85,12 @@ impl Membership {
     }
 
     /// Whether another router is live.
-    pub fn has_live_peer(&self) -> bool {
+    pub(super) fn has_live_peer(&self) -> bool {
         self.peers.values().any(|peer| peer.state == RouterState::Live)
     }
 
-    /// Other routers in any state.
-    pub fn peers(&self) -> usize {
-        self.peers.len()
-    }
-
     /// The next beat.
-    pub fn beat(&mut self, now_ms: u64, state: RouterState) -> RouterBeat {
+    pub(super) fn beat(&mut self, now_ms: u64, state: RouterState) -> RouterBeat {
         self.number += 1;
         if self.under_way.len() == UNDER_WAY_MAX {
             self.under_way.pop_front();
@@ -112,12 +107,12 @@ impl Membership {
     }
 
     /// Whether our own voice came back lately, from after the last [`restart`](Self::restart).
-    pub fn is_proven(&self, now_ms: u64) -> bool {
+    pub(super) fn is_proven(&self, now_ms: u64) -> bool {
         self.proof.is_some_and(|(sent_ms, number)| number >= self.proof_from && now_ms < sent_ms + SELF_SILENCE_MS)
     }
 
     /// Starts over: nothing of before proves anything, we are not live, and who was silent with us is not judged for it.
-    pub fn restart(&mut self, now_ms: u64) {
+    pub(super) fn restart(&mut self, now_ms: u64) {
         self.proof_from = self.number + 1;
         self.proof = None;
         self.under_way.clear();
@@ -128,13 +123,13 @@ impl Membership {
     }
 
     /// Counts ourselves for live before our beat is back: where nobody else is.
-    pub fn assume_live(&mut self) -> Outcome {
+    pub(super) fn assume_live(&mut self) -> Outcome {
         self.heard_of_me = Some(RouterState::Live);
         self.raise(Outcome { change: Some(Change::Orderly), ..Outcome::default() })
     }
 
     /// Takes a beat, our own or another's.
-    pub fn hear(&mut self, now_ms: u64, beat: &RouterBeat) -> Outcome {
+    pub(super) fn hear(&mut self, now_ms: u64, beat: &RouterBeat) -> Outcome {
         let mut outcome = Outcome::default();
         self.term = self.term.max(beat.term);
         if beat.router == self.me {
@@ -191,7 +186,7 @@ impl Membership {
     }
 
     /// Gives up whoever was silent for too long. To be called after all that was received has been heard.
-    pub fn tick(&mut self, now_ms: u64) -> Outcome {
+    pub(super) fn tick(&mut self, now_ms: u64) -> Outcome {
         let mut outcome = Outcome::default();
         let silent: Vec<NodeId> = self
             .peers
@@ -323,7 +318,7 @@ mod tests {
 
         assert_eq!(a.hear(20, &leaving).change, Some(Change::Orderly));
         assert_eq!(a.tick(2000), Outcome::default());
-        assert!(live_beat(&mut a, 2000).fences.is_empty() && a.peers() == 0);
+        assert!(live_beat(&mut a, 2000).fences.is_empty() && a.peers.is_empty());
     }
 
     #[test]

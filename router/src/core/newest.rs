@@ -16,7 +16,7 @@ const REPLACE_BYTES_MAX: usize = 64;
 
 /// Users to look at again.
 #[derive(Debug, Default)]
-pub struct Contested {
+pub(super) struct Contested {
     queue: VecDeque<(u64, Box<str>)>,
 }
 

@@ -19,7 +19,7 @@ enum Duty {
 
 /// How the live set changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Change {
+pub(super) enum Change {
     /// A router joined or left and said so: both owners forward for a while.
     Orderly,
     /// A router went without a word: its partitions are taken at once.
@@ -28,16 +28,16 @@ pub enum Change {
 
 /// A partition that became ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Gained {
+pub(super) struct Gained {
     /// Which.
-    pub partition: usize,
+    pub(super) partition: usize,
     /// Whether nobody had it.
-    pub was_nobodys: bool,
+    pub(super) was_nobodys: bool,
 }
 
 /// The partitions and our duty for each.
 #[derive(Debug)]
-pub struct Ownership {
+pub(super) struct Ownership {
     me: NodeId,
     owners: [Option<NodeId>; PARTITIONS],
     duties: [Duty; PARTITIONS],
@@ -45,12 +45,12 @@ pub struct Ownership {
 
 impl Ownership {
     /// Nothing is owned by anybody.
-    pub const fn new(me: NodeId) -> Self {
+    pub(super) const fn new(me: NodeId) -> Self {
         Self { me, owners: [None; PARTITIONS], duties: [Duty::None; PARTITIONS] }
     }
 
     /// Follows a change of the live set; returns what became ours.
-    pub fn change(&mut self, now_ms: u64, live: &[NodeId], change: Change) -> Vec<Gained> {
+    pub(super) fn change(&mut self, now_ms: u64, live: &[NodeId], change: Change) -> Vec<Gained> {
         let mut gained = Vec::new();
         for partition in 0..PARTITIONS {
             let owner = owner_of(partition, live);
@@ -77,13 +77,13 @@ impl Ownership {
     }
 
     /// Gives everything up at once.
-    pub const fn clear(&mut self) {
+    pub(super) const fn clear(&mut self) {
         self.owners = [None; PARTITIONS];
         self.duties = [Duty::None; PARTITIONS];
     }
 
     /// Whether messages of the partition are ours to forward.
-    pub const fn handles(&self, partition: usize, now_ms: u64) -> bool {
+    pub(super) const fn handles(&self, partition: usize, now_ms: u64) -> bool {
         match self.duties[partition] {
             Duty::None => false,
             Duty::Owner { .. } => true,
@@ -92,7 +92,7 @@ impl Ownership {
     }
 
     /// Whether answers and facts of the partition are ours to give.
-    pub const fn replies(&self, partition: usize, now_ms: u64) -> bool {
+    pub(super) const fn replies(&self, partition: usize, now_ms: u64) -> bool {
         match self.duties[partition] {
             Duty::None => false,
             Duty::Owner { replies_from } => now_ms >= replies_from,
@@ -101,18 +101,18 @@ impl Ownership {
     }
 
     /// Partitions owned.
-    pub fn owned(&self) -> usize {
+    pub(super) fn owned(&self) -> usize {
         self.duties.iter().filter(|duty| matches!(duty, Duty::Owner { .. })).count()
     }
 
     /// Whether anything is left to be done, as owner or former owner.
-    pub fn idle(&self, now_ms: u64) -> bool {
+    pub(super) fn idle(&self, now_ms: u64) -> bool {
         (0..PARTITIONS).all(|partition| !self.handles(partition, now_ms))
     }
 }
 
 /// The live router with the highest weight for the partition.
-pub fn owner_of(partition: usize, live: &[NodeId]) -> Option<NodeId> {
+pub(super) fn owner_of(partition: usize, live: &[NodeId]) -> Option<NodeId> {
     live.iter().copied().max_by_key(|router| (weight(*router, partition), *router))
 }
 

@@ -23,7 +23,7 @@ const MEMORY_MAX: usize = 65_536;
 
 /// What is to be done about a transition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Duty {
+pub(super) enum Duty {
     /// It is ours to publish.
     Publish,
     /// Another's: remember it for a moment.
@@ -32,13 +32,13 @@ pub enum Duty {
 
 /// Where in the rosters something happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Position {
+pub(super) struct Position {
     /// On which node.
-    pub node: NodeId,
+    pub(super) node: NodeId,
     /// At which of its batches.
-    pub seq: u64,
+    pub(super) seq: u64,
     /// Why.
-    pub cause: Cause,
+    pub(super) cause: Cause,
 }
 
 #[derive(Debug, Clone)]
@@ -58,7 +58,7 @@ struct Lingering {
 
 /// Transitions on their way out.
 #[derive(Debug)]
-pub struct Presence {
+pub(super) struct Presence {
     linger_ms: u64,
     facts_max: usize,
     lingering: HashMap<Box<str>, Lingering, FixedState>,
@@ -71,7 +71,7 @@ pub struct Presence {
 
 impl Presence {
     /// Nothing has happened.
-    pub fn new(linger_ms: u64, facts_max: usize, hash_seed: u64) -> Self {
+    pub(super) fn new(linger_ms: u64, facts_max: usize, hash_seed: u64) -> Self {
         Self {
             linger_ms,
             facts_max,
@@ -84,26 +84,26 @@ impl Presence {
     }
 
     /// Whether the user's last connection is gone, but not yet for the length of the linger.
-    pub fn is_lingering(&self, user: &str) -> bool {
+    pub(super) fn is_lingering(&self, user: &str) -> bool {
         self.lingering.contains_key(user)
     }
 
     /// A user has a first connection.
-    pub fn user_came(&mut self, now: Now, user: &str, position: Position, duty: Duty) {
+    pub(super) fn user_came(&mut self, now: Now, user: &str, position: Position, duty: Duty) {
         if self.lingering.remove(user).is_none() {
             self.fact(now, Transition::UserOnline, user, position, None, duty);
         }
     }
 
     /// A user's last connection is gone.
-    pub fn user_went(&mut self, now: Now, user: &str, position: Position) {
+    pub(super) fn user_went(&mut self, now: Now, user: &str, position: Position) {
         let due_ms = now.ms + self.linger_ms;
         self.lingering.insert(Box::from(user), Lingering { due_ms, position });
         self.due.push_back((due_ms, Box::from(user)));
     }
 
     /// Members of a room changed from `before` to `after`; `announced` rooms also tell each change.
-    pub fn room_changed(
+    pub(super) fn room_changed(
         &mut self,
         now: Now,
         room: &str,
@@ -125,7 +125,7 @@ impl Presence {
     }
 
     /// A node is gone without having said so.
-    pub fn node_lost(&mut self, now: Now, node: NodeId, seq: u64, duty: Duty) {
+    pub(super) fn node_lost(&mut self, now: Now, node: NodeId, seq: u64, duty: Duty) {
         let position = Position { node, seq, cause: Cause::NodeLost };
         self.fact(now, Transition::NodeLost, node.as_str(), position, None, duty);
     }
@@ -152,7 +152,7 @@ impl Presence {
     }
 
     /// Lets lingering users go whose time has come, and memories fade (`others`: while other routers are there to act).
-    pub fn tick(&mut self, now: Now, others: bool, duty: impl Fn(usize) -> Duty) {
+    pub(super) fn tick(&mut self, now: Now, others: bool, duty: impl Fn(usize) -> Duty) {
         while self.due.front().is_some_and(|(due_ms, _)| *due_ms <= now.ms) {
             let Some((due_ms, user)) = self.due.pop_front() else { break };
             if self.lingering.get(&*user).is_none_or(|lingering| lingering.due_ms != due_ms) {
@@ -171,7 +171,7 @@ impl Presence {
     }
 
     /// Publishes what is remembered of keys that are ours now, from `since_ms` on; they are forgotten.
-    pub fn take_over(&mut self, since_ms: u64, ours: impl Fn(usize) -> bool) {
+    pub(super) fn take_over(&mut self, since_ms: u64, ours: impl Fn(usize) -> bool) {
         for (at_ms, fact) in std::mem::take(&mut self.memory) {
             if !ours(token::partition_of_key(&fact.key)) {
                 self.memory.push_back((at_ms, fact));
@@ -182,7 +182,7 @@ impl Presence {
     }
 
     /// Hands out at most `limit` facts to publish.
-    pub fn drain(&mut self, subjects: &Subjects, limit: usize, actions: &mut Vec<Action>) -> usize {
+    pub(super) fn drain(&mut self, subjects: &Subjects, limit: usize, actions: &mut Vec<Action>) -> usize {
         let count = limit.min(self.waiting.len());
         for fact in self.waiting.drain(..count) {
             let Position { node, seq, cause } = fact.position;
@@ -214,12 +214,12 @@ impl Presence {
     }
 
     /// Whether facts wait to be published.
-    pub fn has_waiting(&self) -> bool {
+    pub(super) fn has_waiting(&self) -> bool {
         !self.waiting.is_empty()
     }
 
     /// Takes the number of facts dropped because too many waited.
-    pub const fn take_dropped(&mut self) -> u64 {
+    pub(super) const fn take_dropped(&mut self) -> u64 {
         std::mem::replace(&mut self.dropped, 0)
     }
 }

@@ -14,7 +14,7 @@ use super::table::Slot;
 
 /// What was asked.
 #[derive(Debug)]
-pub enum Subject {
+pub(super) enum Subject {
     /// A user's connections.
     User {
         /// Who.
@@ -37,13 +37,13 @@ pub enum Subject {
 
 /// A node that was asked, and what the mirror says in case it does not answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Asked {
+pub(super) struct Asked {
     /// Where it is.
-    pub slot: Slot,
+    pub(super) slot: Slot,
     /// Its id.
-    pub node: NodeId,
+    pub(super) node: NodeId,
     /// What it holds by the mirror.
-    pub mirrored: u64,
+    pub(super) mirrored: u64,
 }
 
 #[derive(Debug)]
@@ -57,7 +57,7 @@ struct Pending {
 
 /// All queries in flight.
 #[derive(Debug, Default)]
-pub struct Questions {
+pub(super) struct Questions {
     pending: BTreeMap<u64, Pending>,
 }
 
@@ -65,7 +65,7 @@ pub struct Questions {
 type Body = Result<Bytes, ServiceError>;
 
 /// The body as JSON, unless the bus would not take it.
-pub fn json(value: &impl Serialize, bytes_max: usize) -> Body {
+pub(super) fn json(value: &impl Serialize, bytes_max: usize) -> Body {
     match serde_json::to_vec(value) {
         Ok(body) if body.len() <= bytes_max => Ok(Bytes::from(body)),
         Ok(_) => Err(ServiceError { code: 413, text: "the answer is too large".to_owned() }),
@@ -74,29 +74,24 @@ pub fn json(value: &impl Serialize, bytes_max: usize) -> Body {
 }
 
 /// The answer about a connection that nobody knows.
-pub fn unknown_connection() -> ServiceError {
+pub(super) fn unknown_connection() -> ServiceError {
     ServiceError { code: 404, text: "unknown connection".to_owned() }
 }
 
 impl Questions {
     /// Queries in flight.
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.pending.len()
     }
 
-    /// Whether none is in flight.
-    pub fn is_empty(&self) -> bool {
-        self.pending.is_empty()
-    }
-
     /// Takes up a query. Numbers must grow, and so must times: the first is always due first.
-    pub fn open(&mut self, number: u64, to: &str, subject: Subject, asked: Vec<Asked>, due_ms: u64) {
+    pub(super) fn open(&mut self, number: u64, to: &str, subject: Subject, asked: Vec<Asked>, due_ms: u64) {
         let pending = Pending { to: Box::from(to), subject, silent: asked, answers: BTreeMap::new(), due_ms };
         self.pending.insert(number, pending);
     }
 
     /// A node's answer; `true` if that completed the query.
-    pub fn answer(&mut self, node: Slot, answer: Answer, bytes_max: usize, actions: &mut Vec<Action>) -> bool {
+    pub(super) fn answer(&mut self, node: Slot, answer: Answer, bytes_max: usize, actions: &mut Vec<Action>) -> bool {
         let number = answer.number;
         let Some(pending) = self.pending.get_mut(&number) else { return false };
         let Some(at) = pending.silent.iter().position(|asked| asked.slot == node) else { return false };
@@ -106,18 +101,18 @@ impl Questions {
     }
 
     /// Answers a query that waits for nobody; `false` where it does.
-    pub fn close_if_complete(&mut self, number: u64, bytes_max: usize, actions: &mut Vec<Action>) -> bool {
+    pub(super) fn close_if_complete(&mut self, number: u64, bytes_max: usize, actions: &mut Vec<Action>) -> bool {
         self.close_if(number, |pending| pending.silent.is_empty(), bytes_max, actions)
     }
 
     /// Answers one that is due with what has come; `false` when no more are.
-    pub fn expire(&mut self, now_ms: u64, bytes_max: usize, actions: &mut Vec<Action>) -> bool {
+    pub(super) fn expire(&mut self, now_ms: u64, bytes_max: usize, actions: &mut Vec<Action>) -> bool {
         let Some(&number) = self.pending.keys().next() else { return false };
         self.close_if(number, |pending| pending.due_ms <= now_ms, bytes_max, actions)
     }
 
     /// A node is gone; returns how many queries that completed.
-    pub fn node_gone(&mut self, node: Slot, bytes_max: usize, actions: &mut Vec<Action>) -> usize {
+    pub(super) fn node_gone(&mut self, node: Slot, bytes_max: usize, actions: &mut Vec<Action>) -> usize {
         let mut affected = Vec::new();
         for (number, pending) in &mut self.pending {
             let before = pending.silent.len();
@@ -131,7 +126,7 @@ impl Questions {
     }
 
     /// Forgets all without an answer; returns how many.
-    pub fn discard(&mut self) -> usize {
+    pub(super) fn discard(&mut self) -> usize {
         std::mem::take(&mut self.pending).len()
     }
 
@@ -251,7 +246,7 @@ mod tests {
         let body = body(&actions);
         assert_eq!((body["count"].as_u64(), body["members"].as_array().map(Vec::len)), (Some(3), Some(2)));
         assert_eq!(body["next"], ConnectionId::new(node(first), [2; 16]).to_string());
-        assert!(questions.is_empty());
+        assert_eq!(questions.len(), 0);
     }
 
     #[test]

@@ -13,17 +13,17 @@ use super::table::Slot;
 
 /// A receipt as it starts.
 #[derive(Debug)]
-pub struct Opening<'a> {
+pub(super) struct Opening<'a> {
     /// Where it goes.
-    pub reply: &'a str,
+    pub(super) reply: &'a str,
     /// The message's id.
-    pub id: &'a str,
+    pub(super) id: &'a str,
     /// Whether client acknowledgements are awaited.
-    pub acked: bool,
+    pub(super) acked: bool,
     /// When it is answered at the latest, monotonic milliseconds.
-    pub due_ms: u64,
+    pub(super) due_ms: u64,
     /// The nodes asked.
-    pub nodes: SmallVec<[Slot; 4]>,
+    pub(super) nodes: SmallVec<[Slot; 4]>,
 }
 
 #[derive(Debug)]
@@ -40,21 +40,21 @@ struct Pending {
 
 /// What became of a receipt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Closed {
+pub(super) struct Closed {
     /// Whether a node was late.
-    pub late: bool,
+    pub(super) late: bool,
 }
 
 /// All receipts in flight.
 #[derive(Debug)]
-pub struct Receipts {
+pub(super) struct Receipts {
     pending: HashMap<u64, Pending, FixedState>,
     due: BTreeSet<(u64, u64)>,
     max: usize,
 }
 
 /// The answer to a message that nobody is there for.
-pub fn offline(id: &str) -> Receipt {
+pub(super) fn offline(id: &str) -> Receipt {
     Receipt {
         id: id.to_owned(),
         matched: 0,
@@ -70,7 +70,7 @@ pub fn offline(id: &str) -> Receipt {
 }
 
 /// The answer as an action.
-pub fn answer(to: &str, receipt: &Receipt) -> Action {
+pub(super) fn answer(to: &str, receipt: &Receipt) -> Action {
     // Strings and numbers only: nothing in here can fail to serialise.
     let body = serde_json::to_vec(receipt).unwrap_or_default();
     Action::Answer { to: Box::from(to), body: Ok(Bytes::from(body)) }
@@ -78,22 +78,22 @@ pub fn answer(to: &str, receipt: &Receipt) -> Action {
 
 impl Receipts {
     /// None in flight, at most `max` later.
-    pub fn new(max: usize) -> Self {
+    pub(super) fn new(max: usize) -> Self {
         Self { pending: HashMap::with_hasher(FixedState::with_seed(0)), due: BTreeSet::new(), max: max.max(1) }
     }
 
     /// Receipts in flight.
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.pending.len()
     }
 
     /// Whether none is in flight.
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.pending.is_empty()
     }
 
     /// Takes up a receipt. Where there are too many, the one due next is answered now: `Some` then.
-    pub fn open(&mut self, number: u64, opening: Opening<'_>, actions: &mut Vec<Action>) -> Option<Closed> {
+    pub(super) fn open(&mut self, number: u64, opening: Opening<'_>, actions: &mut Vec<Action>) -> Option<Closed> {
         let early = (self.pending.len() >= self.max).then(|| self.due.first().copied()).flatten();
         let closed = early.and_then(|(_, number)| self.close(number, actions));
         self.due.insert((opening.due_ms, number));
@@ -111,7 +111,7 @@ impl Receipts {
     }
 
     /// A node's share; `Some` if that was the last one.
-    pub fn report(&mut self, node: Slot, part: &ReceiptPart, actions: &mut Vec<Action>) -> Option<Closed> {
+    pub(super) fn report(&mut self, node: Slot, part: &ReceiptPart, actions: &mut Vec<Action>) -> Option<Closed> {
         let pending = self.pending.get_mut(&part.number)?;
         let at = pending.silent.iter().position(|slot| *slot == node)?;
         pending.silent.swap_remove(at);
@@ -126,7 +126,7 @@ impl Receipts {
     }
 
     /// Client acknowledgements; `Some` if they were the last ones.
-    pub fn acknowledge(&mut self, part: &AckPart, actions: &mut Vec<Action>) -> Option<Closed> {
+    pub(super) fn acknowledge(&mut self, part: &AckPart, actions: &mut Vec<Action>) -> Option<Closed> {
         self.pending.get_mut(&part.number)?.receipt.acked += part.acked;
         self.close_if_complete(part.number, actions)
     }
@@ -148,13 +148,13 @@ impl Receipts {
     }
 
     /// Answers one that is due; `None` when no more are.
-    pub fn expire(&mut self, now_ms: u64, actions: &mut Vec<Action>) -> Option<Closed> {
+    pub(super) fn expire(&mut self, now_ms: u64, actions: &mut Vec<Action>) -> Option<Closed> {
         let (due_ms, number) = *self.due.first()?;
         if due_ms > now_ms { None } else { self.close(number, actions) }
     }
 
     /// A node is gone: it counts as not asked. Returns what that completed.
-    pub fn node_gone(&mut self, node: Slot, actions: &mut Vec<Action>) -> Vec<Closed> {
+    pub(super) fn node_gone(&mut self, node: Slot, actions: &mut Vec<Action>) -> Vec<Closed> {
         let mut affected = Vec::new();
         for (number, pending) in &mut self.pending {
             if let Some(at) = pending.silent.iter().position(|slot| *slot == node) {
@@ -168,7 +168,7 @@ impl Receipts {
     }
 
     /// Forgets all without an answer; returns how many.
-    pub fn discard(&mut self) -> usize {
+    pub(super) fn discard(&mut self) -> usize {
         self.due.clear();
         let count = self.pending.len();
         self.pending.clear();

@@ -29,7 +29,7 @@ pub enum Reason {
 
 /// Where the mirror of a node stands.
 #[derive(Debug)]
-pub enum Sync {
+pub(super) enum Sync {
     /// All batches so far are in the tables.
     Whole,
     /// A snapshot is awaited.
@@ -38,11 +38,11 @@ pub enum Sync {
 
 /// A snapshot under way.
 #[derive(Debug)]
-pub struct Waiting {
+pub(super) struct Waiting {
     /// Why.
-    pub reason: Reason,
+    pub(super) reason: Reason,
     /// Since when.
-    pub since_ms: u64,
+    pub(super) since_ms: u64,
     asked_ms: u64,
     held: VecDeque<RosterBatch>,
     held_changes: usize,
@@ -58,24 +58,24 @@ struct Collected {
 
 /// A snapshot that has come whole, and the batches to put on top of it.
 #[derive(Debug)]
-pub struct Arrived {
+pub(super) struct Arrived {
     /// The batch number it is at.
-    pub seq: u64,
+    pub(super) seq: u64,
     /// What is there.
-    pub entries: Vec<SnapshotEntry>,
+    pub(super) entries: Vec<SnapshotEntry>,
     /// Later batches, in order, without a hole.
-    pub later: VecDeque<RosterBatch>,
+    pub(super) later: VecDeque<RosterBatch>,
     /// Whether some later batch is missing, so that another snapshot must be asked for.
-    pub incomplete: bool,
+    pub(super) incomplete: bool,
     /// How long it took.
-    pub took_ms: u64,
+    pub(super) took_ms: u64,
     /// Why it was wanted.
-    pub reason: Reason,
+    pub(super) reason: Reason,
 }
 
 impl Sync {
     /// Awaits a snapshot that was asked for at `asked_ms`.
-    pub fn wait(now_ms: u64, asked_ms: u64, reason: Reason) -> Self {
+    pub(super) fn wait(now_ms: u64, asked_ms: u64, reason: Reason) -> Self {
         Self::Waiting(Box::new(Waiting {
             reason,
             since_ms: now_ms,
@@ -87,14 +87,14 @@ impl Sync {
     }
 
     /// Whether nothing is missing.
-    pub const fn is_whole(&self) -> bool {
+    pub(super) const fn is_whole(&self) -> bool {
         matches!(self, Self::Whole)
     }
 }
 
 impl Waiting {
     /// Whether the snapshot must be asked for again; if so, it counts as asked.
-    pub const fn ask_again(&mut self, now_ms: u64) -> bool {
+    pub(super) const fn ask_again(&mut self, now_ms: u64) -> bool {
         let again = now_ms >= self.asked_ms + SNAPSHOT_RETRY_MS;
         if again {
             self.asked_ms = now_ms;
@@ -103,7 +103,7 @@ impl Waiting {
     }
 
     /// Holds a batch back. Where there are too many the oldest go: the hole is found when the snapshot has come.
-    pub fn hold(&mut self, batch: RosterBatch) {
+    pub(super) fn hold(&mut self, batch: RosterBatch) {
         self.held_changes += batch.changes.len();
         self.held.push_back(batch);
         while self.held.len() > HELD_BATCHES_MAX || self.held_changes > HELD_CHANGES_MAX {
@@ -113,7 +113,7 @@ impl Waiting {
     }
 
     /// Takes a part of a snapshot; `Some` with the last one. A part out of turn starts over: it will be asked for again.
-    pub fn collect(&mut self, now_ms: u64, snapshot: Snapshot) -> Option<Arrived> {
+    pub(super) fn collect(&mut self, now_ms: u64, snapshot: Snapshot) -> Option<Arrived> {
         // Something comes: no reason to ask again meanwhile.
         self.asked_ms = now_ms;
         let collected = match &mut self.collected {
@@ -153,7 +153,7 @@ impl Waiting {
 
 /// What to do with a batch that came while the mirror was whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Order {
+pub(super) enum Order {
     /// Apply it.
     Next,
     /// It is in the tables already.
@@ -163,7 +163,7 @@ pub enum Order {
 }
 
 /// Places a batch after the last one applied.
-pub const fn order(applied: u64, seq: u64) -> Order {
+pub(super) const fn order(applied: u64, seq: u64) -> Order {
     if seq <= applied {
         Order::Known
     } else if seq == applied + 1 {

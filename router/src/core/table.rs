@@ -13,7 +13,7 @@ use holdfast_protocol::limits::PARTITIONS;
 
 /// A node's place in the fleet, small enough to be held per user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Slot(pub u32);
+pub(super) struct Slot(pub u32);
 
 /// Where something is: on one node, as nearly all is, or on several.
 #[derive(Debug)]
@@ -64,11 +64,11 @@ impl<T: Copy> Places<T> {
 
 /// A connection that claims to be its user's newest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Claim {
+pub(super) struct Claim {
     /// Which.
-    pub connection: ConnectionId,
+    pub(super) connection: ConnectionId,
     /// When it was accepted, Unix milliseconds.
-    pub since_ms: u64,
+    pub(super) since_ms: u64,
 }
 
 type Map<V> = HashMap<Box<str>, V, FixedState>;
@@ -83,24 +83,24 @@ struct Partition {
 
 /// What a change of one entry did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Shift {
+pub(super) struct Shift {
     /// What the node had before: 0 or 1 for a user, members for a room.
-    pub on_node_before: u32,
+    pub(super) on_node_before: u32,
     /// All nodes together before, …
-    pub before: u64,
+    pub(super) before: u64,
     /// … and after.
-    pub after: u64,
+    pub(super) after: u64,
 }
 
 /// The tables.
 #[derive(Debug)]
-pub struct Table {
+pub(super) struct Table {
     partitions: Vec<Partition>,
 }
 
 /// What a sweep found of one node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Held<'a> {
+pub(super) enum Held<'a> {
     /// A user.
     User(&'a str),
     /// A room and its members there.
@@ -111,7 +111,7 @@ pub enum Held<'a> {
 
 impl Table {
     /// Empty tables.
-    pub fn new(seed: u64) -> Self {
+    pub(super) fn new(seed: u64) -> Self {
         let hasher = FixedState::with_seed(seed);
         let partitions = (0..PARTITIONS)
             .map(|_| Partition {
@@ -124,37 +124,37 @@ impl Table {
     }
 
     /// Users with a connection.
-    pub fn users(&self) -> usize {
+    pub(super) fn users(&self) -> usize {
         self.partitions.iter().map(|partition| partition.users.len()).sum()
     }
 
     /// Rooms with a member.
-    pub fn rooms(&self) -> usize {
+    pub(super) fn rooms(&self) -> usize {
         self.partitions.iter().map(|partition| partition.rooms.len()).sum()
     }
 
     /// Nodes that hold a connection of the user.
-    pub fn nodes_of_user(&self, partition: usize, user: &str) -> &[Slot] {
+    pub(super) fn nodes_of_user(&self, partition: usize, user: &str) -> &[Slot] {
         self.partitions[partition].users.get(user).map_or(&[], Places::as_slice)
     }
 
     /// Nodes with members of the room, and how many.
-    pub fn nodes_of_room(&self, partition: usize, room: &str) -> &[(Slot, u32)] {
+    pub(super) fn nodes_of_room(&self, partition: usize, room: &str) -> &[(Slot, u32)] {
         self.partitions[partition].rooms.get(room).map_or(&[], Places::as_slice)
     }
 
     /// The user's connections under `newest`, the winner last.
-    pub fn claims_of_user(&self, partition: usize, user: &str) -> &[Claim] {
+    pub(super) fn claims_of_user(&self, partition: usize, user: &str) -> &[Claim] {
         self.partitions[partition].claims.get(user).map_or(&[], Vec::as_slice)
     }
 
     /// Users of the partition with more than one claim.
-    pub fn contested(&self, partition: usize) -> impl Iterator<Item = &str> {
+    pub(super) fn contested(&self, partition: usize) -> impl Iterator<Item = &str> {
         self.partitions[partition].claims.iter().filter(|(_, claims)| claims.len() > 1).map(|(user, _)| &**user)
     }
 
     /// Puts a user on a node, or takes it off.
-    pub fn set_user(&mut self, partition: usize, user: &str, slot: Slot, present: bool) -> Shift {
+    pub(super) fn set_user(&mut self, partition: usize, user: &str, slot: Slot, present: bool) -> Shift {
         let entry = self.partitions[partition].users.entry_ref(user);
         let mut entry = match entry {
             EntryRef::Occupied(entry) => entry,
@@ -183,7 +183,7 @@ impl Table {
     }
 
     /// Sets how many members of a room a node has.
-    pub fn set_room(&mut self, partition: usize, room: &str, slot: Slot, count: u32) -> Shift {
+    pub(super) fn set_room(&mut self, partition: usize, room: &str, slot: Slot, count: u32) -> Shift {
         let entry = self.partitions[partition].rooms.entry_ref(room);
         let mut entry = match entry {
             EntryRef::Occupied(entry) => entry,
@@ -198,12 +198,13 @@ impl Table {
         let index = places.as_slice().iter().position(|(place, _)| *place == slot);
         let on_node_before = index.map_or(0, |index| places.as_slice()[index].1);
         match index {
-            Some(index) if count == 0 => {
-                if !places.remove(index) {
+            Some(index) if count > 0 => places.as_mut_slice()[index].1 = count,
+            Some(index) => {
+                let only = !places.remove(index);
+                if only {
                     entry.remove();
                 }
             }
-            Some(index) => places.as_mut_slice()[index].1 = count,
             None if count > 0 => places.push((slot, count)),
             None => {}
         }
@@ -211,7 +212,7 @@ impl Table {
     }
 
     /// Adds a claim, as the winner or (from a snapshot) where its age puts it; `false` where it was there.
-    pub fn add_claim(&mut self, partition: usize, user: &str, claim: Claim, by_age: bool) -> bool {
+    pub(super) fn add_claim(&mut self, partition: usize, user: &str, claim: Claim, by_age: bool) -> bool {
         let claims = match self.partitions[partition].claims.entry_ref(user) {
             EntryRef::Occupied(entry) => entry.into_mut(),
             EntryRef::Vacant(entry) => entry.insert(Vec::with_capacity(1)),
@@ -229,7 +230,7 @@ impl Table {
     }
 
     /// Takes a claim off; `false` where it was not there.
-    pub fn remove_claim(&mut self, partition: usize, user: &str, connection: ConnectionId) -> bool {
+    pub(super) fn remove_claim(&mut self, partition: usize, user: &str, connection: ConnectionId) -> bool {
         let EntryRef::Occupied(mut entry) = self.partitions[partition].claims.entry_ref(user) else {
             return false;
         };
@@ -245,7 +246,7 @@ impl Table {
 
     /// All that is held for a node, partition by partition. A pass over everything: for a node that went, or to compare
     /// with a snapshot.
-    pub fn sweep<'a>(
+    pub(super) fn sweep<'a>(
         &'a self,
         slot: Slot,
         node: holdfast_protocol::id::NodeId,

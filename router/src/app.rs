@@ -1,0 +1,121 @@
+//! The process: builds each part, runs the loop, ends in order.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use holdfast_daemon::admin::{Admin, AdminError, Readiness};
+use holdfast_daemon::bus::{Bus, BusError, BusMetrics, BusStatus};
+use holdfast_daemon::config::Loaded;
+use holdfast_daemon::logging::{self, chain};
+use holdfast_daemon::ready::Ready;
+use holdfast_daemon::shutdown::{Shutdown, Tasks};
+use holdfast_daemon::telemetry::TelemetryError;
+use holdfast_daemon::{build_info, process, random};
+use holdfast_protocol::id::NodeId;
+use prometheus::Registry;
+use tokio::runtime::Builder;
+
+use crate::config::RouterSettings;
+use crate::core::Router;
+use crate::metrics::Metrics;
+use crate::pump::{Conditions, Parts, Pump, unix_ms};
+use crate::service::MicroService;
+
+/// For the last messages and the last tasks.
+const FINISH_DEADLINE: Duration = Duration::from_secs(2);
+
+/// Why the process could not do its work.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// No log or span exporter.
+    #[error("cannot set up logging")]
+    Telemetry(#[from] TelemetryError),
+    /// No runtime, no signals.
+    #[error("the operating system refused what every process needs")]
+    System(#[from] std::io::Error),
+    /// The same metric twice.
+    #[error("cannot register metrics")]
+    Metrics(#[from] prometheus::Error),
+    /// No admin listener.
+    #[error("cannot start")]
+    Admin(#[from] AdminError),
+    /// The bus is unusable.
+    #[error("the bus connection is unusable")]
+    Bus(#[from] BusError),
+}
+
+/// Runs a router until it is told to end.
+pub fn main(loaded: &Loaded<RouterSettings>) -> ExitCode {
+    let node = NodeId::router(random::bytes());
+    match run(node, loaded) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(error = %chain(&error), "Router failed");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(node: NodeId, loaded: &Loaded<RouterSettings>) -> Result<(), AppError> {
+    let settings = &loaded.settings;
+    let _telemetry = logging::init("router", node.as_str(), &settings.log, &settings.trace)?;
+    loaded.log_warnings();
+    // One thread: what reads the bus and what handles it must not run at the same time.
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(serve(node, settings))
+}
+
+async fn serve(node: NodeId, settings: &RouterSettings) -> Result<(), AppError> {
+    let tasks = Tasks::new();
+    let shutdown = Shutdown::on_signals(&tasks)?;
+    let registry = Registry::new();
+    build_info::register("router", &registry)?;
+    process::register(&registry)?;
+    let metrics = Metrics::new(&registry)?;
+    let bus_metrics = BusMetrics::new(&registry)?;
+    let readiness = Readiness::new();
+    let conditions = Conditions {
+        bus: readiness.condition("bus", "not connected"),
+        live: readiness.condition("roster", "gathering rosters"),
+    };
+    let admin = Admin::bind(&settings.admin, registry, readiness).await?;
+    let address = admin.address();
+    admin.serve(&tasks);
+
+    let core = settings.core(random::number());
+    let bus = Bus::connect(&settings.bus, &bus_metrics, &format!("holdfast-router {node}")).await?;
+    let subjects = core.subjects.clone();
+    let service = MicroService::new(&settings.service.name, node.as_str(), &subjects, unix_ms());
+    let router = Router::new(node, core);
+    let parts = Parts { bus: bus.clone(), subjects, router, service, metrics, conditions, shutdown: shutdown.clone() };
+    let pump = Pump::open(parts).await?;
+    announce_when_connected(&tasks, &bus, node, address);
+
+    let outcome = tokio::select! {
+        outcome = pump.run() => outcome,
+        // Asked twice: no more waiting.
+        () = shutdown.second() => Ok(()),
+    };
+    if let Err(error) = bus.flush(FINISH_DEADLINE).await {
+        tracing::debug!(error = %chain(&error), "Last messages were not sent");
+    }
+    if let Err(error) = tasks.finish(FINISH_DEADLINE).await {
+        tracing::warn!(%error, "Tasks left behind");
+    }
+    tracing::info!("Router ended");
+    outcome.map_err(AppError::from)
+}
+
+/// Prints the ready line with the first connection.
+fn announce_when_connected(tasks: &Tasks, bus: &Bus, node: NodeId, admin: std::net::SocketAddr) {
+    let mut status = bus.status();
+    tasks.spawn("ready line", async move {
+        if status.wait_for(|status: &BusStatus| status.connected).await.is_err() {
+            return;
+        }
+        let ready = Ready { service: "router", node: node.as_str(), listen: None, listen_tls: None, admin };
+        if let Err(error) = ready.announce() {
+            tracing::warn!(%error, "Cannot print the ready line");
+        }
+    });
+}

@@ -1,0 +1,193 @@
+//! The router's settings: declared once, checked, and turned into what the core needs.
+
+use std::time::Duration;
+
+use holdfast_daemon::admin::AdminSettings;
+use holdfast_daemon::bus::BusSettings;
+use holdfast_daemon::config::{Problems, Service};
+use holdfast_daemon::logging::LogSettings;
+use holdfast_daemon::telemetry::TraceSettings;
+use holdfast_protocol::subject::Subjects;
+
+use crate::core::announce::Pattern;
+use crate::core::settings::{NODE_LATE_MS, Settings};
+
+holdfast_daemon::settings! {
+    /// All settings of the router.
+    pub struct RouterSettings {
+        /// The NATS connection.
+        pub bus: BusSettings,
+        /// The admin listener.
+        pub admin: AdminSettings = "127.0.0.1:9091",
+        /// Who is connected, and when they no longer are.
+        pub roster: RosterSettings,
+        /// Facts about rooms.
+        pub rooms: RoomSettings,
+        /// The queries as a NATS micro service.
+        pub service: ServiceSettings,
+        /// Bounds of what waits in the router.
+        pub waiting: WaitingSettings,
+        /// Logs.
+        pub log: LogSettings,
+        /// Traces.
+        pub trace: TraceSettings,
+    }
+}
+
+holdfast_daemon::settings! {
+    /// Who is connected, and when they no longer are.
+    pub struct RosterSettings {
+        /// A gateway that is connected to NATS but silent for so long is off the roster.
+        pub node_timeout: Duration = "10s",
+        /// How long after a user's last connection went the user counts as offline.
+        pub linger: Duration = "5s",
+    }
+}
+
+holdfast_daemon::settings! {
+    /// Facts about rooms.
+    pub struct RoomSettings {
+        /// Rooms whose joins and leaves are published: patterns such as `chat/*` or `game/**`.
+        pub announce: Vec<String> = "",
+    }
+}
+
+holdfast_daemon::settings! {
+    /// The queries as a NATS micro service.
+    pub struct ServiceSettings {
+        /// Its name; fleets that share a NATS have one each.
+        pub name: String = "holdfast",
+    }
+}
+
+holdfast_daemon::settings! {
+    /// Bounds of what waits in the router.
+    pub struct WaitingSettings {
+        /// Receipts; beyond it the one due next is answered early.
+        pub receipts_max: usize = "131072",
+        /// Queries; beyond it more are refused.
+        pub queries_max: usize = "4096",
+        /// Facts to publish; beyond it the oldest are dropped.
+        pub facts_max: usize = "262144",
+    }
+}
+
+/// How the settings are found and checked.
+pub const SERVICE: Service<RouterSettings> = Service {
+    name: "router",
+    about: "Maps users and rooms to gateway nodes, and routes what domain services send.",
+    foreign: &[
+        "listen",
+        "tls",
+        "auth",
+        "origins",
+        "profile",
+        "echo",
+        "session",
+        "drain",
+        "outbox",
+        "endpoints",
+        "handshake",
+        "limits",
+        "client",
+        "shards",
+        "upstream",
+        "requests",
+        "ws",
+        "sockjs",
+        "stomp",
+        "dev",
+        "proxy",
+        "demo",
+    ],
+    rules,
+};
+
+fn rules(settings: &RouterSettings, problems: &mut Problems) {
+    let plain =
+        |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+    if !settings.bus.prefix.split('.').all(plain) {
+        problems.add("bus.prefix", "must be letters, digits, _ and -, in parts joined by dots");
+    }
+    if !plain(&settings.service.name) {
+        problems.add("service.name", "must be letters, digits, _ and -");
+    }
+    if millis(settings.roster.node_timeout) <= NODE_LATE_MS {
+        problems.add("roster.node_timeout", "must be longer than 2s, when a silent node counts as late");
+    }
+    for pattern in &settings.rooms.announce {
+        if Pattern::parse(pattern).is_none() {
+            problems.add("rooms.announce", format!("{pattern:?} is no pattern: ** may only be the last segment"));
+        }
+    }
+    let waiting = &settings.waiting;
+    let bounds = [
+        ("waiting.receipts_max", waiting.receipts_max),
+        ("waiting.queries_max", waiting.queries_max),
+        ("waiting.facts_max", waiting.facts_max),
+    ];
+    for (key, _) in bounds.iter().filter(|(_, bound)| *bound == 0) {
+        problems.add(key, "must be at least 1");
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl RouterSettings {
+    /// What the core needs of them.
+    pub fn core(&self, hash_seed: u64) -> Settings {
+        Settings {
+            subjects: Subjects::new(&self.bus.prefix),
+            node_timeout_ms: millis(self.roster.node_timeout),
+            linger_ms: millis(self.roster.linger),
+            announce: self.rooms.announce.iter().filter_map(|pattern| Pattern::parse(pattern)).collect(),
+            receipts_max: self.waiting.receipts_max,
+            queries_max: self.waiting.queries_max,
+            facts_max: self.waiting.facts_max,
+            hash_seed,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use holdfast_daemon::config;
+
+    fn problems(environment: &[(&str, &str)]) -> String {
+        let environment = environment.iter().map(|(key, value)| ((*key).into(), (*value).into()));
+        config::load(&SERVICE, None, environment, &[])
+            .map(drop)
+            .map_err(|problems| problems.to_string())
+            .err()
+            .unwrap_or_default()
+    }
+
+    #[test]
+    fn the_defaults_are_good_and_those_of_the_core() {
+        let loaded = config::load(&SERVICE, None, [], &[]).expect("good defaults");
+        let (ours, core) = (loaded.settings.core(0), Settings::default());
+        assert_eq!(loaded.settings.admin.address.port(), 9091);
+        assert_eq!((ours.node_timeout_ms, ours.linger_ms), (core.node_timeout_ms, core.linger_ms));
+        assert_eq!(
+            (ours.receipts_max, ours.queries_max, ours.facts_max),
+            (core.receipts_max, core.queries_max, core.facts_max)
+        );
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused_by_name() {
+        for (key, variable, value) in [
+            ("bus.prefix", "HOLDFAST_BUS__PREFIX", "a..b"),
+            ("service.name", "HOLDFAST_SERVICE__NAME", "a b"),
+            ("roster.node_timeout", "HOLDFAST_ROSTER__NODE_TIMEOUT", "1s"),
+            ("rooms.announce", "HOLDFAST_ROOMS__ANNOUNCE", "**/x"),
+            ("waiting.facts_max", "HOLDFAST_WAITING__FACTS_MAX", "0"),
+        ] {
+            let text = problems(&[(variable, value)]);
+            assert!(text.contains(key), "{key}: {text}");
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! The router's subscriptions, and the one order in which they are read.
+//!
+//! Each subscription has its own queue, filled in the order in which the server sent things on the one connection. Read
+//! from the top until there is nothing, then the next, with nobody filling meanwhile (one thread, no wait between):
+//! what reached us before a send has been applied before that send.
+
+use std::task::{Context, Poll};
+
+use async_nats::{HeaderMap, Message, StatusCode};
+use holdfast_daemon::bus::{Bus, BusError, Outgoing, Subscription};
+use holdfast_protocol::id::NodeId;
+use holdfast_protocol::send::Headers;
+use holdfast_protocol::subject::Subjects;
+use holdfast_protocol::wire::{NodeBeat, RosterBatch, RouterBeat, RouterBound};
+
+use tokio::time::Instant;
+
+use crate::core::Router;
+use crate::core::event::{Event, Now, Request};
+use crate::metrics::Metrics;
+use crate::service::{MicroService, QUEUE_GROUP};
+
+/// Sends taken in one turn: a millisecond's work, then packets leave.
+const SENDS_PER_TURN: usize = 256;
+/// Commands and queries taken in one turn.
+const REQUESTS_PER_TURN: usize = 64;
+/// Internal messages taken in one turn. Far more than come in one; a bound all the same.
+const INTERNAL_PER_TURN: usize = 65_536;
+/// Messages that wait for the bus before no more work is taken.
+const BACKLOG_MAX: usize = 4_096;
+
+/// What a router always listens to.
+#[derive(Debug)]
+pub struct Inlets {
+    router_beats: Subscription,
+    rosters: Subscription,
+    node_beats: Subscription,
+    told: Subscription,
+    pings: Subscription,
+    ping_inbox: String,
+    discovery: Vec<Subscription>,
+}
+
+/// What a router listens to while it handles things. Dropped with all it holds when it stops.
+#[derive(Debug)]
+pub struct Work {
+    commands: Subscription,
+    sends: Subscription,
+    queries: Subscription,
+}
+
+/// What a turn of reading found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Found {
+    /// Anything at all.
+    pub any: bool,
+    /// More is there than was taken.
+    pub more: bool,
+    /// The client has ended: nothing will ever come again.
+    pub ended: bool,
+}
+
+/// What reading needs besides the subscriptions.
+#[derive(Debug)]
+pub struct Reading<'a> {
+    /// Where it goes.
+    pub router: &'a mut Router,
+    /// Where the time of each turn comes from.
+    pub now: Now,
+    /// What is counted.
+    pub metrics: &'a Metrics,
+    /// Who answers discovery.
+    pub service: &'a mut MicroService,
+    /// Where discovery is answered.
+    pub bus: &'a Bus,
+}
+
+impl Inlets {
+    /// Subscribes. `me` and the service's names are this incarnation's.
+    ///
+    /// # Errors
+    /// The client takes no more subscriptions.
+    pub async fn open(bus: &Bus, subjects: &Subjects, me: NodeId, service: &MicroService) -> Result<Self, BusError> {
+        let ping_inbox = bus.new_inbox();
+        let mut discovery = Vec::new();
+        for subject in service.discovery_subjects() {
+            discovery.push(bus.subscribe(subject, "discovery").await?);
+        }
+        Ok(Self {
+            router_beats: bus.subscribe(subjects.beat_routers(), "router_beats").await?,
+            rosters: bus.subscribe(subjects.roster_all(), "rosters").await?,
+            node_beats: bus.subscribe(subjects.beat_nodes(), "node_beats").await?,
+            told: bus.subscribe(subjects.router(me), "reports").await?,
+            pings: bus.subscribe(format!("{ping_inbox}.*"), "pings").await?,
+            ping_inbox,
+            discovery,
+        })
+    }
+
+    /// Where the answer to a ping of `node` shall go.
+    pub fn ping_reply(&self, node: NodeId) -> String {
+        format!("{}.{node}", self.ping_inbox)
+    }
+
+    /// Takes what is there, in order.
+    pub fn poll(&mut self, cx: &mut Context<'_>, reading: &mut Reading<'_>, work: Option<&mut Work>) -> Found {
+        let mut found = Found::default();
+        let internal = INTERNAL_PER_TURN;
+        take(&mut self.router_beats, cx, internal, &mut found, |message| {
+            reading.decoded("router_beats", RouterBeat::decode(message.payload), Event::RouterBeat);
+        });
+        take(&mut self.rosters, cx, internal, &mut found, |message| {
+            let batch = RosterBatch::decode(message.payload);
+            if let Ok(batch) = &batch {
+                reading.note_lag(batch.since_ms);
+            }
+            reading.decoded("rosters", batch, Event::Roster);
+        });
+        take(&mut self.node_beats, cx, internal, &mut found, |message| {
+            reading.decoded("node_beats", NodeBeat::decode(message.payload), Event::NodeBeat);
+        });
+        take(&mut self.told, cx, internal, &mut found, |message| {
+            reading.decoded("reports", RouterBound::decode(message.payload), Event::Told);
+        });
+        take(&mut self.pings, cx, internal, &mut found, |message| reading.pinged(&message));
+        if let Some(work) = work
+            && reading.bus.backlog() <= BACKLOG_MAX
+        {
+            work.poll(cx, reading, &mut found);
+        }
+        for subscription in &mut self.discovery {
+            take(subscription, cx, REQUESTS_PER_TURN, &mut found, |message| reading.discovered(&message));
+        }
+        found
+    }
+}
+
+impl Work {
+    /// Subscribes to sends, commands and queries.
+    ///
+    /// # Errors
+    /// The client takes no more subscriptions.
+    pub async fn open(bus: &Bus, subjects: &Subjects) -> Result<Self, BusError> {
+        Ok(Self {
+            commands: bus.subscribe(subjects.ctl_all(), "ctl").await?,
+            sends: bus.subscribe(subjects.send_all(), "send").await?,
+            queries: bus.queue_subscribe(subjects.query(">"), QUEUE_GROUP.to_owned(), "query").await?,
+        })
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>, reading: &mut Reading<'_>, found: &mut Found) {
+        take(&mut self.commands, cx, REQUESTS_PER_TURN, found, |message| reading.requested(&message, Traffic::Ctl));
+        take(&mut self.sends, cx, SENDS_PER_TURN, found, |message| reading.requested(&message, Traffic::Send));
+        take(&mut self.queries, cx, REQUESTS_PER_TURN, found, |message| {
+            let started = Instant::now();
+            reading.service.note_query(&message.subject, message.reply.as_deref(), started);
+            reading.requested(&message, Traffic::Query);
+        });
+    }
+}
+
+/// Takes at most `limit` messages of one subscription.
+fn take(
+    subscription: &mut Subscription,
+    cx: &mut Context<'_>,
+    limit: usize,
+    found: &mut Found,
+    mut handle: impl FnMut(Message),
+) {
+    for _ in 0..limit {
+        match subscription.poll_next(cx) {
+            Poll::Ready(Some(message)) => {
+                found.any = true;
+                handle(message);
+            }
+            Poll::Ready(None) => {
+                found.ended = true;
+                return;
+            }
+            Poll::Pending => return,
+        }
+    }
+    found.more = true;
+}
+
+/// What domain services send us.
+#[derive(Debug, Clone, Copy)]
+enum Traffic {
+    Ctl,
+    Send,
+    Query,
+}
+
+/// The headers of a NATS message.
+struct NatsHeaders<'a>(Option<&'a HeaderMap>);
+
+impl Headers for NatsHeaders<'_> {
+    fn each<'a>(&'a self, visit: &mut dyn FnMut(&'a str, &'a str)) {
+        for (name, values) in self.0.into_iter().flat_map(HeaderMap::iter) {
+            for value in values {
+                visit(name.as_ref(), value.as_str());
+            }
+        }
+    }
+}
+
+impl Reading<'_> {
+    fn decoded<T>(
+        &mut self,
+        class: &'static str,
+        message: Result<T, holdfast_protocol::wire::WireError>,
+        event: impl FnOnce(T) -> Event<'static>,
+    ) {
+        match message {
+            Ok(message) => self.router.apply(self.now, event(message)),
+            Err(error) => {
+                self.metrics.malformed(class);
+                tracing::debug!(%error, class, "Internal message is not readable");
+            }
+        }
+    }
+
+    fn note_lag(&self, since_ms: u64) {
+        let lag = self.now.unix_ms.saturating_sub(since_ms);
+        self.metrics.lag.observe(f64::from(u32::try_from(lag).unwrap_or(u32::MAX)) / 1000.0);
+    }
+
+    fn requested(&mut self, message: &Message, traffic: Traffic) {
+        let headers = NatsHeaders(message.headers.as_ref());
+        let request = Request {
+            subject: &message.subject,
+            reply: message.reply.as_deref(),
+            headers: &headers,
+            payload: &message.payload,
+        };
+        let event = match traffic {
+            Traffic::Ctl => Event::Ctl(request),
+            Traffic::Send => Event::Send(request),
+            Traffic::Query => Event::Query(request),
+        };
+        self.router.apply(self.now, event);
+    }
+
+    fn pinged(&mut self, message: &Message) {
+        let Some(node) = message.subject.rsplit('.').next().and_then(NodeId::parse) else { return };
+        let missing = message.status == Some(StatusCode::NO_RESPONDERS);
+        let event = if missing { Event::NodeMissing(node) } else { Event::NodeAnswered(node) };
+        self.router.apply(self.now, event);
+    }
+
+    fn discovered(&self, message: &Message) {
+        let Some((reply, payload)) = message.reply.as_ref().zip(self.service.discover(&message.subject)) else {
+            return;
+        };
+        let subject = reply.as_str().to_owned();
+        if let Err(error) = self.bus.try_publish(Outgoing { subject, payload, ..Default::default() }) {
+            tracing::debug!(%error, "Discovery is not answered");
+        }
+    }
+}

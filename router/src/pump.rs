@@ -1,0 +1,345 @@
+//! The loop between bus and core: reads what came, lets the core decide, does what it wants.
+//!
+//! Runs on a runtime of one thread, the one that reads the bus too: see [`inlets`](crate::inlets) for why.
+
+use std::collections::HashMap;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use async_nats::HeaderMap;
+use bytes::Bytes;
+use futures_util::stream::BoxStream;
+use futures_util::{StreamExt, stream};
+use holdfast_daemon::admin::Condition;
+use holdfast_daemon::bus::{Bus, BusError, BusStatus, Outgoing, PublishError};
+use holdfast_daemon::logging::chain;
+use holdfast_daemon::shutdown::Shutdown;
+use holdfast_protocol::id::NodeId;
+use holdfast_protocol::subject::Subjects;
+use holdfast_protocol::wire::NodeBound;
+use tokio::sync::watch;
+use tokio::task::{coop, yield_now};
+use tokio::time::{Instant, Interval, MissedTickBehavior};
+
+use crate::core::Router;
+use crate::core::event::{Action, Event, Now, ServiceError};
+use crate::inlets::{Found, Inlets, Reading, Work};
+use crate::metrics::Metrics;
+use crate::service::MicroService;
+
+/// Time-outs are noticed this late at most.
+const TICK: Duration = Duration::from_millis(20);
+/// Ticks between two carry-overs into metrics.
+const TICKS_PER_CARRY: u32 = 5;
+/// Facts published in one turn: a storm of them must not hold up packets.
+const FACTS_PER_TURN: usize = 512;
+
+/// Where time comes from.
+#[derive(Debug)]
+pub struct Clock {
+    start: Instant,
+}
+
+impl Default for Clock {
+    fn default() -> Self {
+        Self { start: Instant::now() }
+    }
+}
+
+impl Clock {
+    /// The present moment.
+    pub fn now(&self) -> Now {
+        Now { ms: millis(self.start.elapsed()), unix_ms: unix_ms() }
+    }
+}
+
+/// The present moment in Unix milliseconds.
+#[expect(clippy::disallowed_methods, reason = "the one place where the router asks for the time of day")]
+pub fn unix_ms() -> u64 {
+    // A clock before 1970 tells nothing; 0 is as good as any.
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, millis)
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The parts of the loop.
+pub struct Pump {
+    bus: Bus,
+    subjects: Subjects,
+    router: Router,
+    clock: Clock,
+    inlets: Inlets,
+    work: Option<Work>,
+    service: MicroService,
+    metrics: Metrics,
+    conditions: Conditions,
+    status: BoxStream<'static, BusStatus>,
+    seen: BusStatus,
+    tick: Interval,
+    ticks: u32,
+    stop: Pin<Box<dyn Future<Output = ()> + Send>>,
+    stopping: bool,
+    /// Subjects of nodes, so that each packet does not format its own.
+    node_subjects: HashMap<NodeId, String>,
+    actions: Vec<Action>,
+    left: bool,
+}
+
+impl std::fmt::Debug for Pump {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pump").field("router", &self.router.id()).finish_non_exhaustive()
+    }
+}
+
+/// What `/readyz` asks.
+#[derive(Debug)]
+pub struct Conditions {
+    /// The bus is connected.
+    pub bus: Condition,
+    /// The mirror is whole and this router handles its share.
+    pub live: Condition,
+}
+
+/// What the loop is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// The connection.
+    pub bus: Bus,
+    /// Subjects of the fleet.
+    pub subjects: Subjects,
+    /// The core.
+    pub router: Router,
+    /// The queries' face.
+    pub service: MicroService,
+    /// Metrics.
+    pub metrics: Metrics,
+    /// Readiness.
+    pub conditions: Conditions,
+    /// Tells when to leave.
+    pub shutdown: Shutdown,
+}
+
+impl Pump {
+    /// Subscribes to what a router always listens to; takes effect with the connection.
+    ///
+    /// # Errors
+    /// The client takes no more subscriptions.
+    pub async fn open(parts: Parts) -> Result<Self, BusError> {
+        let Parts { bus, subjects, router, service, metrics, conditions, shutdown } = parts;
+        let inlets = Inlets::open(&bus, &subjects, router.id(), &service).await?;
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Ok(Self {
+            status: follow(bus.status()),
+            seen: BusStatus::default(),
+            inlets,
+            bus,
+            subjects,
+            router,
+            clock: Clock::default(),
+            work: None,
+            service,
+            metrics,
+            conditions,
+            tick,
+            ticks: 0,
+            stop: Box::pin(async move { shutdown.first().await }),
+            stopping: false,
+            node_subjects: HashMap::new(),
+            actions: Vec::new(),
+            left: false,
+        })
+    }
+
+    /// Runs until the router has left, which it does in order when the shutdown asks for it.
+    ///
+    /// # Errors
+    /// The bus client has ended by itself.
+    pub async fn run(mut self) -> Result<(), BusError> {
+        while !self.left {
+            let (started, found) = coop::unconstrained(poll_fn(|cx| self.poll_turn(cx))).await;
+            self.end_turn().await?;
+            self.metrics.turn.observe(started.elapsed().as_secs_f64());
+            if found.ended {
+                return Err(BusError::FlushTimeout);
+            }
+            // Lets the bus connection write what we published and read what comes next.
+            yield_now().await;
+        }
+        Ok(())
+    }
+
+    /// One pass over all sources; pending only where there was nothing at all.
+    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<(Instant, Found)> {
+        let started = Instant::now();
+        let now = self.clock.now();
+        let status_changed = self.poll_status(cx, now);
+        let mut reading = Reading {
+            router: &mut self.router,
+            now,
+            metrics: &self.metrics,
+            service: &mut self.service,
+            bus: &self.bus,
+        };
+        let mut found = self.inlets.poll(cx, &mut reading, self.work.as_mut());
+        found.any |= status_changed | self.poll_stop(cx, now) | self.poll_tick(cx, now) | self.router.has_facts();
+        if found.any || found.ended { Poll::Ready((started, found)) } else { Poll::Pending }
+    }
+
+    fn poll_status(&mut self, cx: &mut Context<'_>, now: Now) -> bool {
+        let mut changed = false;
+        while let Poll::Ready(Some(status)) = self.status.poll_next_unpin(cx) {
+            changed = true;
+            let before = std::mem::replace(&mut self.seen, status);
+            // A loss between two looks is a loss too.
+            if before.connected && (!status.connected || status.losses != before.losses) {
+                self.router.apply(now, Event::BusDown);
+            }
+            if status.connected && (!before.connected || status.losses != before.losses) {
+                self.router.apply(now, Event::BusUp { max_payload: self.bus.max_payload() });
+            }
+            if status.connected {
+                self.conditions.bus.met();
+            } else {
+                self.conditions.bus.unmet("not connected");
+            }
+        }
+        changed
+    }
+
+    fn poll_stop(&mut self, cx: &mut Context<'_>, now: Now) -> bool {
+        if self.stopping || self.stop.as_mut().poll(cx).is_pending() {
+            return false;
+        }
+        self.stopping = true;
+        self.conditions.live.unmet("leaving");
+        self.router.apply(now, Event::Leave);
+        true
+    }
+
+    fn poll_tick(&mut self, cx: &mut Context<'_>, now: Now) -> bool {
+        if self.tick.poll_tick(cx).is_pending() {
+            return false;
+        }
+        self.router.apply(now, Event::Tick);
+        self.ticks += 1;
+        if self.ticks >= TICKS_PER_CARRY {
+            self.ticks = 0;
+            self.carry(now);
+        }
+        true
+    }
+
+    fn carry(&mut self, now: Now) {
+        let gauges = self.router.gauges(now.ms);
+        self.metrics.carry(self.router.tally(), &gauges);
+        if !self.stopping {
+            if gauges.live {
+                self.conditions.live.met();
+            } else {
+                self.conditions.live.unmet("gathering rosters");
+            }
+        }
+        if self.node_subjects.len() > 4 * usize::try_from(gauges.nodes.iter().sum::<u64>()).unwrap_or(0) + 64 {
+            self.node_subjects.clear();
+        }
+    }
+
+    async fn end_turn(&mut self) -> Result<(), BusError> {
+        let mut actions = std::mem::take(&mut self.actions);
+        self.router.end_turn(self.clock.now(), FACTS_PER_TURN, &mut actions);
+        for action in actions.drain(..) {
+            self.perform(action).await?;
+        }
+        self.actions = actions;
+        Ok(())
+    }
+
+    async fn perform(&mut self, action: Action) -> Result<(), BusError> {
+        match action {
+            Action::ToNode(node, payload) => {
+                let subject = self.node_subject(node);
+                self.publish(Outgoing { subject, payload, ..Default::default() });
+            }
+            Action::Ping(node) => {
+                let (subject, reply) = (self.node_subject(node), Some(self.inlets.ping_reply(node)));
+                self.publish(Outgoing { subject, reply, payload: NodeBound::Ping.encode(), ..Default::default() });
+            }
+            Action::Beat(payload) => {
+                self.publish(Outgoing { subject: self.subjects.beat_routers(), payload, ..Default::default() });
+            }
+            Action::Discover(payload) => {
+                self.publish(Outgoing { subject: self.subjects.discover(), payload, ..Default::default() });
+            }
+            Action::Fact { subject, body } => {
+                self.publish(Outgoing { subject, payload: body, ..Default::default() });
+            }
+            Action::Answer { to, body } => self.answer(to.into_string(), body),
+            Action::OpenWork => {
+                self.work = Some(Work::open(&self.bus, &self.subjects).await?);
+                tracing::info!("Router is live");
+            }
+            Action::CloseWork => {
+                self.work = None;
+                if !self.stopping {
+                    tracing::warn!("Router stopped handling messages and joins anew");
+                }
+            }
+            Action::Left => self.left = true,
+        }
+        Ok(())
+    }
+
+    fn node_subject(&mut self, node: NodeId) -> String {
+        self.node_subjects.entry(node).or_insert_with(|| self.subjects.node(node)).clone()
+    }
+
+    fn answer(&mut self, to: String, body: Result<Bytes, ServiceError>) {
+        let now = Instant::now();
+        let message = match body {
+            Ok(payload) => {
+                self.service.note_answer(&to, None, now);
+                Outgoing { subject: to, payload, ..Default::default() }
+            }
+            Err(ServiceError { code, text }) => {
+                self.service.note_answer(&to, Some((code, &text)), now);
+                let mut headers = HeaderMap::new();
+                headers.insert("Nats-Service-Error-Code", code.to_string());
+                headers.insert("Nats-Service-Error", one_line(&text));
+                Outgoing { subject: to, headers: Some(headers), ..Default::default() }
+            }
+        };
+        self.publish(message);
+    }
+
+    /// Hands a message to the bus. What it does not take is counted there; no work is read while it is slow.
+    fn publish(&self, message: Outgoing) {
+        match self.bus.try_publish(message) {
+            // Away: the core is told by the status, and starts over.
+            Ok(()) | Err(PublishError::Disconnected) => {}
+            Err(error @ (PublishError::Full | PublishError::TooBig | PublishError::Subject)) => {
+                tracing::debug!(error = %chain(&error), "Message not taken by the bus");
+            }
+        }
+    }
+}
+
+/// Header values have no line ends.
+fn one_line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// The states of the connection, from the present one on.
+fn follow(mut status: watch::Receiver<BusStatus>) -> BoxStream<'static, BusStatus> {
+    status.mark_changed();
+    stream::unfold(status, |mut status| async move {
+        status.changed().await.ok()?;
+        let now = *status.borrow_and_update();
+        Some((now, status))
+    })
+    .boxed()
+}
