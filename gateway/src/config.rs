@@ -380,12 +380,11 @@ impl GatewaySettings {
     }
 
     fn common(&self, base: Rules) -> Rules {
-        let bytes = |size: ByteSize| usize::try_from(size.get()).unwrap_or(usize::MAX);
         Rules {
             sources: self.auth.sources.clone(),
             devices: devices(self.session.devices),
             limits: Limits {
-                message_bytes_max: bytes(self.limits.message_bytes),
+                message_bytes_max: self.limits.message_bytes.get(),
                 rooms_max: self.limits.rooms,
                 requests_max: self.limits.requests,
                 publishes_max: self.limits.publishes,
@@ -395,7 +394,7 @@ impl GatewaySettings {
                 ..base.limits
             },
             outbox: OutboxRules {
-                bytes_max: bytes(self.outbox_bytes_max),
+                bytes_max: self.outbox_bytes_max.get(),
                 age_max: self.outbox_age_max,
                 when_full: match self.outbox_policy {
                     OutboxPolicy::Close => WhenFull::Close,

@@ -234,6 +234,30 @@ enum Stage {
     Draining(Instant),
     /// Told all to close; until then.
     Closing(Instant),
+    /// Everybody is gone, or out of patience.
+    Over,
+}
+
+impl Stage {
+    const fn until(self) -> Option<Instant> {
+        match self {
+            Self::Serving | Self::Over => None,
+            Self::Announced(until) | Self::Draining(until) | Self::Closing(until) => Some(until),
+        }
+    }
+
+    const fn is_closing(self) -> bool {
+        matches!(self, Self::Draining(_) | Self::Closing(_))
+    }
+}
+
+/// What moves a shutdown on.
+#[derive(Debug, Clone, Copy)]
+enum Push {
+    FirstSignal,
+    SecondSignal,
+    TimeOver,
+    AllGone,
 }
 
 /// Subscribes and serves until a shutdown is through: everybody closed, or out of patience. `ready` is called once, when
@@ -242,87 +266,35 @@ enum Stage {
 /// # Errors
 /// A subscription could not be made, which only a wrong prefix brings about.
 pub async fn run(parts: Parts, shutdown: &Shutdown, ready: impl FnOnce()) -> Result<(), BusError> {
-    let Parts { hub, bus, cells, channels, clock, authenticator, requests, conditions, accepting, drain } = parts;
-    let (subjects, node) = (hub.subjects.clone(), hub.node());
-    let subscriptions = Subscriptions {
-        beats: bus.subscribe(subjects.beat_routers(), "router_beats").await?,
-        discover: bus.subscribe(subjects.discover(), "discover").await?,
-        node: bus.subscribe(subjects.node(node), "packets").await?,
-        inbox: bus.subscribe(hub.inbox.all(), "inbox").await?,
-    };
-    let mut status = bus.status();
-    let mut shell = Shell {
-        outside: Outside {
-            bus,
-            cells,
-            backlogs: channels.to_shards.iter().map(|_| Vec::new()).collect(),
-            to_shards: channels.to_shards,
-            callers: HashMap::new(),
-            next_caller: 0,
-            authenticator,
-            clock,
-            verifying: FuturesUnordered::new(),
-        },
-        hub,
-        subscriptions,
-        from_shards: channels.from_shards,
-        requests,
-        conditions,
-        clock,
-        timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
-        stalled: false,
-    };
+    let (accepting, drain, mut status) = (parts.accepting.clone(), parts.drain, parts.bus.status());
+    let mut shell = Shell::new(parts).await?;
     let mut ready = Some(ready);
     let mut seen = (false, 0);
     let mut stage = Stage::Serving;
-    loop {
-        let now_status = {
+    while stage != Stage::Over {
+        let present = {
             let status = status.borrow_and_update();
             (status.connected, status.losses)
         };
-        if now_status != seen {
-            shell.bus_changed(seen, now_status);
-            seen = now_status;
-            if let Some(ready) = ready.take_if(|_| now_status.0) {
+        if present != seen {
+            shell.bus_changed(seen, present);
+            seen = present;
+            if let Some(ready) = ready.take_if(|_| present.0) {
                 ready();
             }
         }
-        let closing = matches!(stage, Stage::Draining(_) | Stage::Closing(_));
-        if closing && shell.hub.is_empty() {
-            break;
-        }
-        let ending = !matches!(stage, Stage::Serving);
-        let until = match stage {
-            Stage::Serving => None,
-            Stage::Announced(until) | Stage::Draining(until) | Stage::Closing(until) => Some(until),
-        };
-        tokio::select! {
+        let push = tokio::select! {
             biased;
-            changed = status.changed() => if changed.is_err() { break },
-            () = shutdown.second(), if !matches!(stage, Stage::Closing(_)) => {
-                shell.close_all();
-                accepting.cancel();
-                stage = Stage::Closing(Instant::now() + CLOSE_GRACE);
+            changed = status.changed() => {
+                if changed.is_err() { break }
+                continue;
             }
-            () = shutdown.first(), if !ending => {
-                shell.announce_drain();
-                stage = Stage::Announced(Instant::now() + drain.delay);
-            }
-            () = at(until) => match stage {
-                Stage::Serving => {}
-                Stage::Announced(_) => {
-                    accepting.cancel();
-                    shell.start_drain(drain.window);
-                    stage = Stage::Draining(Instant::now() + drain.window + CLOSE_GRACE);
-                }
-                Stage::Draining(_) => {
-                    shell.close_all();
-                    stage = Stage::Closing(Instant::now() + CLOSE_GRACE);
-                }
-                Stage::Closing(_) => break,
-            },
-            () = shell.turns(closing) => {}
-        }
+            () = shutdown.second(), if !matches!(stage, Stage::Closing(_)) => Push::SecondSignal,
+            () = shutdown.first(), if stage == Stage::Serving => Push::FirstSignal,
+            () = at(stage.until()) => Push::TimeOver,
+            () = shell.turns(stage.is_closing()) => Push::AllGone,
+        };
+        stage = shell.push(stage, push, drain, &accepting);
     }
     shell.leave().await;
     Ok(())
@@ -336,6 +308,52 @@ async fn at(until: Option<Instant>) {
 }
 
 impl Shell {
+    async fn new(parts: Parts) -> Result<Self, BusError> {
+        let Parts { hub, bus, cells, channels, clock, authenticator, requests, conditions, .. } = parts;
+        let (subjects, node) = (hub.subjects.clone(), hub.node());
+        let subscriptions = Subscriptions {
+            beats: bus.subscribe(subjects.beat_routers(), "router_beats").await?,
+            discover: bus.subscribe(subjects.discover(), "discover").await?,
+            node: bus.subscribe(subjects.node(node), "packets").await?,
+            inbox: bus.subscribe(hub.inbox.all(), "inbox").await?,
+        };
+        let outside = Outside {
+            bus,
+            cells,
+            backlogs: channels.to_shards.iter().map(|_| Vec::new()).collect(),
+            to_shards: channels.to_shards,
+            callers: HashMap::new(),
+            next_caller: 0,
+            authenticator,
+            clock,
+            verifying: FuturesUnordered::new(),
+        };
+        let timer = Box::pin(tokio::time::sleep(Duration::ZERO));
+        let from_shards = channels.from_shards;
+        Ok(Self { hub, outside, subscriptions, from_shards, requests, conditions, clock, timer, stalled: false })
+    }
+
+    /// The next stage of a shutdown.
+    fn push(&mut self, stage: Stage, push: Push, drain: DrainSettings, accepting: &CancellationToken) -> Stage {
+        match (push, stage) {
+            (Push::AllGone, _) | (Push::TimeOver, Stage::Serving | Stage::Closing(_) | Stage::Over) => Stage::Over,
+            (Push::FirstSignal, _) => {
+                self.announce_drain();
+                Stage::Announced(Instant::now() + drain.delay)
+            }
+            (Push::TimeOver, Stage::Announced(_)) => {
+                accepting.cancel();
+                self.start_drain(drain.window);
+                Stage::Draining(Instant::now() + drain.window + CLOSE_GRACE)
+            }
+            (Push::SecondSignal, _) | (Push::TimeOver, Stage::Draining(_)) => {
+                accepting.cancel();
+                self.close_all();
+                Stage::Closing(Instant::now() + CLOSE_GRACE)
+            }
+        }
+    }
+
     fn bus_changed(&mut self, before: (bool, u64), after: (bool, u64)) {
         let now = self.clock.now();
         // A loss between two looks is still a loss.

@@ -147,6 +147,7 @@ impl<S: Socket> Shard<S> {
     }
 
     /// Takes an accepted connection in.
+    #[expect(clippy::boxed_local, reason = "it travels boxed from the handshake, and is taken apart only here")]
     pub fn open(&mut self, now: Now, admission: Box<Admission>, socket: S, transport: Transport) -> Key {
         let id = id_for_shard(self.settings.node, self.random.id(), self.settings.number, self.settings.shards);
         let mut actions = std::mem::take(&mut self.actions);
