@@ -44,7 +44,8 @@ pub(crate) async fn run(mut transport: Transport, early: Bytes) {
         echo.take(buffer.get_mut(..bytes).unwrap_or_default());
     }
     if transport.finish().is_ok() {
-        let drained = async { while within(LINGER, |cx| Poll::Ready(Ok(ready!(transport.poll_discard(cx))? > 0))).await {} };
+        let drained =
+            async { while within(LINGER, |cx| Poll::Ready(Ok(ready!(transport.poll_discard(cx))? > 0))).await {} };
         drop(tokio::time::timeout(LINGER, drained).await);
     }
 }

@@ -84,8 +84,8 @@ fn read(certificates: &Path, key: &Path) -> Result<CertifiedKey, CertificateErro
     if chain.is_empty() {
         return Err(CertificateError::Empty { path: certificates.to_owned() });
     }
-    let key = PrivateKeyDer::from_pem_file(key)
-        .map_err(|source| CertificateError::Key { path: key.to_owned(), source })?;
+    let key =
+        PrivateKeyDer::from_pem_file(key).map_err(|source| CertificateError::Key { path: key.to_owned(), source })?;
     CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider()).map_err(CertificateError::Pair)
 }
 
@@ -104,4 +104,71 @@ pub fn server_config(certificates: Arc<Certificates>) -> Result<Arc<ServerConfig
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.ticketer = aws_lc_rs::Ticketer::new().map_err(CertificateError::Setup)?;
     Ok(Arc::new(config))
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// A certificate for `localhost` that signs itself, and its key, as files.
+    pub(in crate::net) struct Pair {
+        pub(in crate::net) certificate: Vec<u8>,
+        directory: tempfile::TempDir,
+    }
+
+    pub(in crate::net) fn pair() -> Pair {
+        let signed = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("certificate.pem"), signed.cert.pem()).unwrap();
+        std::fs::write(directory.path().join("key.pem"), signed.signing_key.serialize_pem()).unwrap();
+        Pair { certificate: signed.cert.der().to_vec(), directory }
+    }
+
+    impl Pair {
+        fn certificate_file(&self) -> PathBuf {
+            self.directory.path().join("certificate.pem")
+        }
+
+        fn key_file(&self) -> PathBuf {
+            self.directory.path().join("key.pem")
+        }
+
+        fn load(&self) -> Arc<Certificates> {
+            Certificates::load(&self.certificate_file(), &self.key_file()).unwrap()
+        }
+
+        pub(in crate::net) fn server(&self) -> Arc<ServerConfig> {
+            server_config(self.load()).unwrap()
+        }
+    }
+
+    #[test]
+    fn a_new_certificate_takes_the_place_of_the_old() {
+        let (old, new) = (pair(), pair());
+        let certificates = old.load();
+
+        certificates.reload(&new.certificate_file(), &new.key_file()).unwrap();
+
+        let shown = certificates.current.load();
+        assert_eq!(shown.cert.first().map(|certificate| certificate.to_vec()), Some(new.certificate));
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_named_and_changes_nothing() {
+        let (one, other) = (pair(), pair());
+        let certificates = one.load();
+        let nowhere = Path::new("/nonexistent/certificate.pem");
+
+        let unreadable = certificates.reload(nowhere, &one.key_file()).unwrap_err();
+        assert!(unreadable.to_string().contains("/nonexistent/certificate.pem"));
+        let mismatch = certificates.reload(&one.certificate_file(), &other.key_file()).unwrap_err();
+        assert!(matches!(mismatch, CertificateError::Pair(_)));
+        let swapped = certificates.reload(&one.key_file(), &one.key_file()).unwrap_err();
+        assert!(matches!(swapped, CertificateError::Empty { .. }));
+        let no_key = certificates.reload(&one.certificate_file(), &one.certificate_file()).unwrap_err();
+        assert!(matches!(no_key, CertificateError::Key { .. }));
+
+        let shown = certificates.current.load();
+        assert_eq!(shown.cert.first().map(|certificate| certificate.to_vec()), Some(one.certificate));
+    }
 }

@@ -20,8 +20,8 @@ use crate::shard::ClosedBy;
 use crate::socket::{Class, Outgoing, Pushed, Socket};
 use crate::ws::{Decoder, Fault, Item, frame};
 
-/// Reads of a full buffer before other connections get their turn.
-const READS_PER_POLL: usize = 4;
+/// Reads before other connections get their turn.
+const READS_PER_POLL: usize = 2;
 
 /// The task. Ends when the socket has; the connection is forgotten by then.
 pub(super) struct Driver<H: Host> {

@@ -83,9 +83,9 @@ async fn http_phase<H: Host>(
 ) -> Option<Served<H::Admission>> {
     let mut transport = match tls {
         None => Transport::plain(tcp),
-        Some(config) => Transport::tls(tcp, config)
-            .inspect_err(|error| tracing::warn!(%error, "Starting TLS failed"))
-            .ok()?,
+        Some(config) => {
+            Transport::tls(tcp, config).inspect_err(|error| tracing::warn!(%error, "Starting TLS failed")).ok()?
+        }
     };
     match tokio::time::timeout(net.settings.tls_timeout, transport.handshake()).await {
         Ok(Ok(())) => {}

@@ -8,16 +8,16 @@
 //! upgrade (what a handshake must look like), connection (a socket with its queue), driver (the task that reads),
 //! transport and tls (bytes).
 
-mod host;
-pub mod listener;
 pub mod certificates;
-mod http;
-pub mod upgrade;
 mod connection;
 mod driver;
-mod transport;
-mod tls;
+mod host;
+mod http;
+pub mod listener;
 mod scratch;
+mod tls;
+mod transport;
+pub mod upgrade;
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -171,3 +171,6 @@ impl<H: Host> Net<H> {
         true
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -30,6 +30,8 @@ pub(super) struct Tls {
     plain: Vec<u8>,
     /// The peer said that it sends no more.
     ended: bool,
+    /// The peer broke TLS: the session must not be used any more.
+    failed: bool,
 }
 
 impl std::fmt::Debug for Tls {
@@ -46,6 +48,7 @@ impl Tls {
             outgoing: Vec::new(),
             plain: Vec::new(),
             ended: false,
+            failed: false,
         })
     }
 
@@ -82,9 +85,11 @@ impl Tls {
     /// # Errors
     /// The peer does not speak TLS as it should; the alert for it is in [`Self::outgoing`].
     pub(super) fn receive(&mut self, ciphertext: &mut [u8], out: &mut [u8]) -> Result<usize, rustls::Error> {
+        if self.failed {
+            return Err(rustls::Error::General("used after an error".to_owned()));
+        }
         let mut start = 0;
         let mut produced = 0;
-        let mut failed = None;
         loop {
             let rest = ciphertext.get_mut(start..).unwrap_or_default();
             let UnbufferedStatus { mut discard, state } = self.session.process_tls_records(rest);
@@ -116,20 +121,33 @@ impl Tls {
                     done = true;
                 }
                 Ok(_) => done = true,
-                // The first time, the alert is still to be encoded.
-                Err(error) => done = failed.replace(error).is_some(),
+                Err(error) => {
+                    self.encode_alert();
+                    return Err(error);
+                }
             }
             start += discard;
             if done {
                 break;
             }
         }
-        if let Some(error) = failed {
-            return Err(error);
-        }
         let rest = ciphertext.get(start..).unwrap_or_default();
         self.incoming = if rest.is_empty() { Vec::new() } else { rest.to_vec() };
         Ok(produced)
+    }
+
+    /// After an error. The session must not see its input again, nor be asked without input unless it has output:
+    /// rustls asserts both.
+    fn encode_alert(&mut self) {
+        self.incoming = Vec::new();
+        while self.session.wants_write() {
+            match self.session.process_tls_records(&mut []).state {
+                Ok(ConnectionState::EncodeTlsData(mut data)) => encode(&mut data, &mut self.outgoing),
+                Ok(ConnectionState::ReadTraffic(mut traffic)) => while traffic.next_record().is_some() {},
+                Ok(_) | Err(_) => break,
+            }
+        }
+        self.failed = true;
     }
 
     /// Ciphertext the socket must take before anything else.
@@ -196,6 +214,9 @@ impl Tls {
     ) -> io::Result<usize> {
         // With the ciphertext that is still incomplete, since the session keeps offsets into it; it is not consumed,
         // for `receive` has processed all of it that could be. Whatever TLS itself has to say comes first.
+        if self.failed {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
         for _ in 0..32 {
             let UnbufferedStatus { discard, state } = self.session.process_tls_records(&mut self.incoming);
             match state {
@@ -209,7 +230,10 @@ impl Tls {
                 }
                 Ok(ConnectionState::PeerClosed) => self.ended = true,
                 Ok(_) => break,
-                Err(error) => return Err(io::Error::other(error)),
+                Err(error) => {
+                    self.encode_alert();
+                    return Err(io::Error::other(error));
+                }
             }
             self.incoming.drain(..discard);
         }
@@ -257,3 +281,6 @@ fn gather(slices: &[IoSlice<'_>], mut each: impl FnMut(&[u8]) -> io::Result<()>)
 }
 
 const _: () = assert!(WRITE_BYTES + 4 * (RECORD_OVERHEAD + 256) <= scratch::BUFFER_BYTES);
+
+#[cfg(test)]
+mod tests;

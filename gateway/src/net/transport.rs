@@ -15,6 +15,9 @@ use tokio::net::TcpStream;
 use super::scratch;
 use super::tls::Tls;
 
+/// What one read takes from the socket at most: a flood of small messages is no more work than this at a time.
+const READ_BYTES: usize = 16 * 1024;
+
 /// A connected socket.
 #[derive(Debug)]
 pub struct Transport {
@@ -225,7 +228,8 @@ impl Transport {
 fn poll_tcp(tcp: &mut TcpStream, cx: &mut Context<'_>, out: &mut [u8]) -> Poll<io::Result<usize>> {
     // Not `try_read`: this call knows that a short read has emptied the socket, and saves the one that would find out.
     // It also replaces the waker of whatever task polled before, whose memory would otherwise stay.
-    let mut buffer = ReadBuf::new(out);
+    let room = out.len().min(READ_BYTES);
+    let mut buffer = ReadBuf::new(out.get_mut(..room).unwrap_or_default());
     ready!(Pin::new(tcp).poll_read(cx, &mut buffer))?;
     Poll::Ready(Ok(buffer.filled().len()))
 }

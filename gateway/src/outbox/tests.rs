@@ -272,7 +272,8 @@ fn random_use_keeps_order_and_accounts() {
             if below(3) == 0 {
                 bytes.extend(write(&mut outbox, now, usize::try_from(below(60)).unwrap(), &mut lost));
             }
-            let waiting: usize = outbox.waiting.iter().flat_map(|waiting| &waiting.entries).map(|e| e.frame.len()).sum();
+            let waiting: usize =
+                outbox.waiting.iter().flat_map(|waiting| &waiting.entries).map(|e| e.frame.len()).sum();
             let head_written = outbox.waiting.as_ref().map_or(0, |waiting| waiting.head_written);
             assert_eq!(outbox.bytes(), waiting - head_written, "seed {seed}");
             assert!(outbox.bytes() <= DROP.bytes_max);

@@ -117,7 +117,9 @@ impl Decoder {
             match self.step(limits, input)? {
                 Step::Again => {}
                 Step::NeedsMore => return Ok(None),
-                step @ (Step::InPlace { .. } | Step::Assembled | Step::Control { .. } | Step::Stashed(_)) => break step,
+                step @ (Step::InPlace { .. } | Step::Assembled | Step::Control { .. } | Step::Stashed(_)) => {
+                    break step;
+                }
             }
         };
         match step {
@@ -220,7 +222,9 @@ impl Decoder {
         let stashed = partial.stash.get(..partial.stash_bytes).unwrap_or_default();
         let (wanted, head) = match head::parse(stashed)? {
             Parsed::Needs(bytes) => (bytes, None),
-            Parsed::Whole(head) if head::is_control(head.opcode) => (head.head_bytes + control_bytes(&head), Some(head)),
+            Parsed::Whole(head) if head::is_control(head.opcode) => {
+                (head.head_bytes + control_bytes(&head), Some(head))
+            }
             Parsed::Whole(head) => {
                 partial.stash_bytes = 0;
                 return self.begin(limits, head, input);

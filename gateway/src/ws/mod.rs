@@ -3,9 +3,9 @@
 //! Knows no socket, session or dialect, and never waits. Decoding is strict and works in place over a buffer that the
 //! caller lends; encoding makes complete frames that many sockets share. No extension is understood.
 
-mod head;
 mod decoder;
 pub mod frame;
+mod head;
 
 pub use decoder::{Decoder, Item, Limits};
 use holdfast_protocol::close::Close;

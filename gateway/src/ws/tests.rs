@@ -195,15 +195,8 @@ fn a_claimed_length_allocates_nothing() {
 #[test]
 fn bad_utf8_fails_at_its_first_byte() {
     // The head claims more than is there: the fault must not wait for the rest.
-    let bad: [&[u8]; 7] = [
-        b"ok \xff",
-        b"ok \xc0",
-        b"ok \xed\xa0",
-        b"ok \xf4\x90",
-        b"ok \xf8",
-        b"ok \x80",
-        b"\xce\xba\xfe",
-    ];
+    let bad: [&[u8]; 7] =
+        [b"ok \xff", b"ok \xc0", b"ok \xed\xa0", b"ok \xf4\x90", b"ok \xf8", b"ok \x80", b"\xce\xba\xfe"];
     for payload in bad {
         let whole = frame(true, OpCode::Text, &[payload, b"                 "].concat());
         let bad_end = 6 + payload.len();
@@ -251,12 +244,9 @@ fn close_codes_follow_the_registry() {
 
 #[test]
 fn nothing_is_held_when_nothing_is_incomplete() {
-    let stream = [
-        frame(false, OpCode::Text, b"a"),
-        frame(true, OpCode::Ping, b"p"),
-        frame(true, OpCode::Continuation, b"b"),
-    ]
-    .concat();
+    let stream =
+        [frame(false, OpCode::Text, b"a"), frame(true, OpCode::Ping, b"p"), frame(true, OpCode::Continuation, b"b")]
+            .concat();
     for cut in 0..=stream.len() {
         let mut decoder = Decoder::default();
         let (front, back) = stream.split_at(cut);
