@@ -19,7 +19,7 @@ impl Pane {
     }
 
     fn lines(&self, list: &str) -> String {
-        format!(r#"[...{}.children].map((line) => line.textContent)"#, self.part(list))
+        format!(r#"[...({}?.children ?? [])].map((line) => line.textContent)"#, self.part(list))
     }
 
     /// Fills a form's fields and submits it, as a person would.
