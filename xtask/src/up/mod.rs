@@ -98,10 +98,11 @@ impl Fleet {
             let ready = child.ready();
             self.until(&format!("{} is ready", service.name), || ready.load(Ordering::Acquire))?;
         }
-        let secret_holder = binaries.join("holdfast");
-        let tokens = plan.tokens(&secret_holder)?;
+        self.until("both gateways have a router", || plan.gateways_ready())?;
+        let holdfast = binaries.join("holdfast");
+        let tokens = plan.tokens(&holdfast)?;
         demo::serve(plan.demo_address(), &workspace::root().join("deploy/demo"), &plan.demo_config(&tokens)?)?;
-        self.spawn("demo", plan.demo_service(&secret_holder))?;
+        self.spawn("demo", plan.demo_service(&holdfast))?;
         plan.print_welcome(&tokens, folder)
     }
 

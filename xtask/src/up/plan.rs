@@ -6,7 +6,7 @@ use crate::run;
 use anyhow::{Context, Result, bail};
 use serde_json::json;
 use std::collections::BTreeMap;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
@@ -21,6 +21,9 @@ const GATEWAY_PORTS: [u16; 2] = [8080, 8081];
 const TLS_PORT: u16 = 8443;
 /// Admin listeners: two gateways, then the routers.
 const ADMIN_PORT: u16 = 9090;
+
+/// For one look at a service that starts.
+const LOOK_PATIENCE: Duration = Duration::from_millis(500);
 
 /// The users of the demo page.
 const USERS: [&str; 2] = ["ana", "ben"];
@@ -87,12 +90,25 @@ impl Plan {
 
     /// Whether it greets.
     pub(super) fn nats_listens(&self) -> bool {
-        let patience = Duration::from_millis(500);
-        let Ok(mut stream) = TcpStream::connect_timeout(&self.address(NATS_PORT), patience) else { return false };
+        let address = self.address(NATS_PORT);
+        let Ok(mut stream) = TcpStream::connect_timeout(&address, LOOK_PATIENCE) else { return false };
         let mut greeting = [0; 5];
-        stream.set_read_timeout(Some(patience)).is_ok()
+        stream.set_read_timeout(Some(LOOK_PATIENCE)).is_ok()
             && stream.read_exact(&mut greeting).is_ok()
             && &greeting == b"INFO "
+    }
+
+    /// Whether both gateways would be given clients: they have a bus and a router.
+    pub(super) fn gateways_ready(&self) -> bool {
+        let ready = |admin: u16| -> std::io::Result<bool> {
+            let mut stream = TcpStream::connect_timeout(&self.address(admin), LOOK_PATIENCE)?;
+            stream.set_read_timeout(Some(LOOK_PATIENCE))?;
+            stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+            let mut head = [0; 12];
+            stream.read_exact(&mut head)?;
+            Ok(&head == b"HTTP/1.1 200")
+        };
+        [ADMIN_PORT, ADMIN_PORT + 1].into_iter().all(|admin| ready(admin).unwrap_or(false))
     }
 
     /// Routers first: a gateway is ready for clients only with one.
