@@ -60,8 +60,21 @@ async fn gateway_without_a_router_is_live_and_not_ready_and_says_why() {
     assert_eq!(http::get(gateway.admin(), "/livez").await.status, 200);
     assert!(unready.status == 503 && unready.body.contains("router"), "{unready:?}");
     assert!(refused.status == 503 && refused.header("retry-after").is_some(), "{refused:?}");
-    let pending = gateway.client().pending().await;
+}
+
+#[tokio::test]
+async fn connection_that_cannot_be_welcomed_for_want_of_a_router_is_closed_with_1014() {
+    let mut cluster = Cluster::builder().start().await;
+    let pending = cluster.gateway(0).client().pending().await;
+
+    cluster.remove_router(0);
+    eventually("the gateway misses its router", async || {
+        let answer = http::get(cluster.gateway(0).admin(), "/readyz").await;
+        if answer.status == 503 { Ok(()) } else { Err(format!("{answer:?}")) }
+    })
+    .await;
     pending.tell(json!({"type": "auth", "token": Claims::of("ana").sign()})).await;
+
     assert_eq!(pending.ended().await.code, 1014);
 }
 

@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::ops::Deref;
 use std::process::{Command, ExitStatus};
 use std::thread;
+use std::time::Duration;
 
 use tokio::sync::{OnceCell, SemaphorePermit};
 
@@ -21,8 +22,11 @@ use crate::nats::NatsServer;
 use crate::process::{Process, StartFailed};
 use crate::proxy::Proxy;
 use crate::service::Service;
-use crate::wait::eventually;
+use crate::wait::{eventually, pause};
 use crate::{Folder, binaries, http};
+
+/// "About 300 ms" during which old and new owner of a partition both forward, and some more.
+const ROUTER_OVERLAP: Duration = Duration::from_millis(500);
 
 /// Running processes. Dropping it ends them; if the test has failed, it prints what each one said last.
 #[derive(Debug)]
@@ -219,7 +223,8 @@ impl Cluster {
         command
     }
 
-    /// Waits until every process is ready for traffic and each router has all nodes and routers in its books.
+    /// Waits until every process is ready for traffic, the routers have all nodes and each other in their books, and
+    /// the overlap after a router's coming is over: while it lasts, messages may come twice.
     pub async fn whole(&self) {
         let service = self.service().await;
         eventually("the cluster is whole", async || {
@@ -244,6 +249,10 @@ impl Cluster {
             if gateways.iter().all(live) { Ok(()) } else { Err(format!("nodes: {nodes}")) }
         })
         .await;
+        if self.routers.len() > 1 {
+            // It has a length, and nothing tells of its end.
+            pause(ROUTER_OVERLAP).await;
+        }
     }
 
     async fn spawn_all(&mut self, routers: usize, gateways: usize) {
