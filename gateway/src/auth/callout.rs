@@ -158,7 +158,8 @@ mod tests {
 
     #[test]
     fn an_answer_makes_somebody_or_nobody() {
-        let good = br#"{"ok":true,"user":42,"device":"ios","attributes":{"role":"admin"},"rooms":["chat/*"],"expires":1000}"#;
+        let good =
+            br#"{"ok":true,"user":42,"device":"ios","attributes":{"role":"admin"},"rooms":["chat/*"],"expires":1000}"#;
 
         let identity = connect_answer(good, 999).unwrap();
 

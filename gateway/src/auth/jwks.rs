@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Empty, Limited};
@@ -21,6 +21,7 @@ use tokio_rustls::TlsConnector;
 
 use super::Verifier;
 use super::keys::{self, KeyError};
+use crate::clock::Clock;
 
 /// Where keys come from.
 #[derive(Debug, Clone)]
@@ -53,12 +54,14 @@ pub struct KeyRefresher {
 pub struct Jwks {
     location: Location,
     refresh: Duration,
+    refetch_interval_min: Duration,
     verifier: Arc<Verifier>,
     status: Arc<JwksStatus>,
     /// From handshakes that met an unknown key; 256 may wait, more are answered "nothing new". All get their answer
     /// from the same read.
     asks: mpsc::Receiver<oneshot::Sender<()>>,
     waiting: Vec<oneshot::Sender<()>>,
+    clock: Clock,
 }
 
 #[derive(Debug)]
@@ -135,7 +138,17 @@ impl Jwks {
         let (sender, asks) = mpsc::channel(ASKS_MAX);
         let refresh = settings.refresh.max(RETRY_INTERVAL);
         let status = Arc::default();
-        Ok((Self { location, refresh, verifier, status, asks, waiting: Vec::new() }, KeyRefresher { asks: sender }))
+        let jwks = Self {
+            location,
+            refresh,
+            refetch_interval_min: REFETCH_INTERVAL_MIN,
+            verifier,
+            status,
+            asks,
+            waiting: Vec::new(),
+            clock: Clock::start(),
+        };
+        Ok((jwks, KeyRefresher { asks: sender }))
     }
 
     /// Counts for metrics.
@@ -147,20 +160,25 @@ impl Jwks {
     pub async fn run(mut self) {
         loop {
             let read_at = Instant::now();
-            let found = self.read().await;
-            self.record(found);
-            for answer in self.waiting.drain(..) {
-                // Whoever asked may be gone.
-                answer.send(()).unwrap_or_default();
-            }
+            self.turn().await;
             self.wait(read_at).await;
+        }
+    }
+
+    /// Reads once, and answers those who waited for it.
+    async fn turn(&mut self) {
+        let found = self.read().await;
+        self.record(found);
+        for answer in self.waiting.drain(..) {
+            // Whoever asked may be gone.
+            answer.send(()).unwrap_or_default();
         }
     }
 
     /// Until it is time to read again: by the clock, or because somebody asked and the last time was long enough ago.
     async fn wait(&mut self, read_at: Instant) {
         let (next, earliest) = if self.verifier.has_fetched() {
-            (read_at + self.refresh, read_at + REFETCH_INTERVAL_MIN)
+            (read_at + self.refresh, read_at + self.refetch_interval_min)
         } else {
             (read_at + RETRY_INTERVAL, read_at + RETRY_INTERVAL)
         };
@@ -198,8 +216,7 @@ impl Jwks {
             Ok(keys) => {
                 tracing::debug!(keys, "Read the key set");
                 self.status.successes.fetch_add(1, Ordering::Relaxed);
-                let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-                self.status.last_success_unix_s.store(now.as_secs(), Ordering::Relaxed);
+                self.status.last_success_unix_s.store(self.clock.now().unix_ms / 1000, Ordering::Relaxed);
             }
             Err(error) => {
                 let error = holdfast_daemon::logging::chain(&error);
@@ -235,7 +252,10 @@ async fn fetch(uri: &Uri, tls: Option<&TlsConfig>) -> Result<Bytes, FetchError> 
     }
 }
 
-async fn exchange(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, uri: &Uri) -> Result<Bytes, FetchError> {
+async fn exchange(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    uri: &Uri,
+) -> Result<Bytes, FetchError> {
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
     let authority = uri.authority().map_or("", |authority| authority.as_str());
@@ -263,3 +283,6 @@ async fn exchange(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, 
     }
     answer.await
 }
+
+#[cfg(test)]
+mod tests;

@@ -94,7 +94,8 @@ impl Key {
         while let Some(start) = rest.find("-----BEGIN") {
             let (_, block) = rest.split_at(start);
             let end_line = block.find("-----END").ok_or(KeyError::Pem)?;
-            let end = block.bytes().skip(end_line).position(|byte| byte == b'\n').map_or(block.len(), |at| end_line + at);
+            let end =
+                block.bytes().skip(end_line).position(|byte| byte == b'\n').map_or(block.len(), |at| end_line + at);
             let (block, after) = block.split_at(end);
             if block.contains("PRIVATE KEY") {
                 return Err(KeyError::Pem);
@@ -172,14 +173,7 @@ fn public_key(pem: &[u8]) -> Option<(DecodingKey, &'static [Algorithm])> {
     let key = DecodingKey::from_rsa_pem(pem).ok()?;
     Some((
         key,
-        &[
-            Algorithm::RS256,
-            Algorithm::RS384,
-            Algorithm::RS512,
-            Algorithm::PS256,
-            Algorithm::PS384,
-            Algorithm::PS512,
-        ],
+        &[Algorithm::RS256, Algorithm::RS384, Algorithm::RS512, Algorithm::PS256, Algorithm::PS384, Algorithm::PS512],
     ))
 }
 

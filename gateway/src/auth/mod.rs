@@ -11,6 +11,9 @@ mod keys;
 mod rooms;
 mod verifier;
 
+#[cfg(test)]
+mod kit;
+
 use std::fmt;
 use std::sync::Arc;
 

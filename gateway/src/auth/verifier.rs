@@ -118,3 +118,6 @@ impl Verifier {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

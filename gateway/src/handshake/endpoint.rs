@@ -63,8 +63,7 @@ pub enum Source {
 
 impl Source {
     /// Each source, in the default order.
-    pub const ALL: [Self; 5] =
-        [Self::Authorization, Self::Cookie, Self::Query, Self::Subprotocol, Self::FirstMessage];
+    pub const ALL: [Self; 5] = [Self::Authorization, Self::Cookie, Self::Query, Self::Subprotocol, Self::FirstMessage];
 
     /// Its name in the configuration.
     pub const fn as_str(self) -> &'static str {

@@ -7,6 +7,7 @@ use hyper::header::{self, HeaderMap, HeaderName};
 use hyper::http::request::Parts;
 use rustc_hash::FxHashMap;
 
+use super::Admission;
 use super::credential::{Found, find};
 use super::endpoint::{Endpoint, Rules, Source};
 use super::origin::Origins;
@@ -14,7 +15,6 @@ use super::path::{PathRules, Resolved};
 use super::query::Query;
 use super::refusal::HttpRefusal;
 use super::subprotocol::Offer;
-use super::Admission;
 use crate::auth::{Authenticator, Identity, Refusal};
 
 /// What holds for all handshakes of a process.
@@ -162,11 +162,13 @@ impl Gatekeeper {
         head: &Parts,
         now_unix_s: u64,
     ) -> Result<Identity, HttpRefusal> {
-        self.authenticator.authenticate(endpoint, token, Some(head), now_unix_s).await.map_err(|refusal| match refusal {
-            Refusal::Invalid | Refusal::Expired | Refusal::UnknownKey => HttpRefusal::CREDENTIAL,
-            Refusal::Forbidden => HttpRefusal::FORBIDDEN,
-            Refusal::Unavailable => HttpRefusal::UNAVAILABLE,
-        })
+        self.authenticator.authenticate(endpoint, token, Some(head), now_unix_s).await.map_err(
+            |refusal| match refusal {
+                Refusal::Invalid | Refusal::Expired | Refusal::UnknownKey => HttpRefusal::CREDENTIAL,
+                Refusal::Forbidden => HttpRefusal::FORBIDDEN,
+                Refusal::Unavailable => HttpRefusal::UNAVAILABLE,
+            },
+        )
     }
 }
 

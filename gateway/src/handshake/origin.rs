@@ -25,7 +25,8 @@ impl Origins {
     /// Whether a request with these headers is let in. `loopback` also lets in pages of this machine and `null`
     /// (a page from a file): the development profile.
     pub(super) fn allow(&self, origin: &str, host: Option<&str>, loopback: bool) -> bool {
-        if loopback && (origin == "null" || Authority::of_origin(origin).is_some_and(|authority| authority.is_loopback()))
+        if loopback
+            && (origin == "null" || Authority::of_origin(origin).is_some_and(|authority| authority.is_loopback()))
         {
             return true;
         }

@@ -71,7 +71,9 @@ mod tests {
 
     #[test]
     fn known_parameters_are_decoded() {
-        let query = Query::read("x=%zz&token=a.b.c&userId=%ED%95%9C&device=my+phone&room=chat%2F5&room=a&room=a&", true, 3).unwrap();
+        let query =
+            Query::read("x=%zz&token=a.b.c&userId=%ED%95%9C&device=my+phone&room=chat%2F5&room=a&room=a&", true, 3)
+                .unwrap();
 
         assert_eq!(query.token.as_deref(), Some("a.b.c"));
         assert_eq!(query.user.as_deref(), Some("한"));

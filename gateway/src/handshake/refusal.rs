@@ -29,7 +29,7 @@ impl HttpRefusal {
     /// A query parameter is malformed, given twice, or out of bounds.
     pub const QUERY: Self = plain(400, "query", "malformed query\n");
     /// Wrong, expired or unreadable.
-    pub const CREDENTIAL: Self = HttpRefusal {
+    pub const CREDENTIAL: Self = Self {
         status: 401,
         headers: &[("www-authenticate", "Bearer")],
         body: "credential missing or not valid\n",
@@ -38,12 +38,8 @@ impl HttpRefusal {
     /// Good, but not for this.
     pub const FORBIDDEN: Self = plain(403, "forbidden", "not allowed\n");
     /// Nobody can decide, or serve the connection, now.
-    pub const UNAVAILABLE: Self = HttpRefusal {
-        status: 503,
-        headers: &[("retry-after", "2")],
-        body: "temporarily unavailable\n",
-        label: "unavailable",
-    };
+    pub const UNAVAILABLE: Self =
+        Self { status: 503, headers: &[("retry-after", "2")], body: "temporarily unavailable\n", label: "unavailable" };
     /// Each of them, for counters that start at zero.
     pub const ALL: [Self; 8] = [
         Self::PATH,

@@ -147,7 +147,8 @@ mod tests {
 
     #[test]
     fn anything_else_is_no_init() {
-        for text in ["", "INIT", "{", "[]", "7", r#"{"type":"init"}"#, r#"{"type":7}"#, r#"["INIT"]"#, r#"{"type":"INIT"} x"#]
+        for text in
+            ["", "INIT", "{", "[]", "7", r#"{"type":"init"}"#, r#"{"type":7}"#, r#"["INIT"]"#, r#"{"type":"INIT"} x"#]
         {
             assert_eq!(init(text), Ok(None), "{text}");
         }

@@ -155,11 +155,8 @@ fn conditions_compare_with_attributes_and_the_connections_own() {
     let attributes = json!({
         "role": "admin", "level": 3, "beta": true, "tags": ["a", 7, ["x"]], "none": null, "deep": {"a": 1}, "device": "not this"
     });
-    let identity = Identity {
-        device: Some("ios".into()),
-        attributes: attributes.as_object().cloned().map(Into::into),
-        ..ana()
-    };
+    let identity =
+        Identity { device: Some("ios".into()), attributes: attributes.as_object().cloned().map(Into::into), ..ana() };
     let bench = Bench::welcomed(identity, Limits::default());
     for (name, value, matches) in [
         ("role", "admin", true),

@@ -48,8 +48,7 @@ fn a_device_is_that_of_the_claim_then_of_the_message_then_of_the_url() {
         (None, None, Some("url"), "bind ana on url"),
         (None, None, None, "bind ana"),
     ] {
-        let mut bench =
-            Bench::open(Admission { device: url.map(Into::into), ..nobody(Dialect::Json, Rules::json()) });
+        let mut bench = Bench::open(Admission { device: url.map(Into::into), ..nobody(Dialect::Json, Rules::json()) });
         let device = message.map_or(String::new(), |device| format!(r#","device":"{device}""#));
 
         bench.text(&format!(r#"{{"type":"auth","token":"t"{device}}}"#));
@@ -260,9 +259,7 @@ fn a_bad_refresh_changes_nothing() {
 
         bench.verified(0, result);
 
-        bench.expect(&[&format!(
-            r#"{{"type":"error","id":5,"code":"{code}","message":"{message}","retry":false}}"#
-        )]);
+        bench.expect(&[&format!(r#"{{"type":"error","id":5,"code":"{code}","message":"{message}","retry":false}}"#)]);
         assert_eq!(bench.session.identity().map(|who| &*who.user), Some("ana"));
         bench.check(r#"{"type":"ping"}"#, &[r#"{"type":"pong"}"#]);
     }
@@ -299,7 +296,11 @@ fn new_rights_apply_at_once() {
         r#"{"type":"error","id":1,"code":"forbidden","message":"the credential does not allow this room","retry":false}"#,
         r#"{"type":"ok","id":9,"expires":1000600}"#,
     ]);
-    assert_eq!(bench.session.rooms().map(|room| &**room).collect::<Vec<_>>(), ["vip"], "a domain service's word stands");
+    assert_eq!(
+        bench.session.rooms().map(|room| &**room).collect::<Vec<_>>(),
+        ["vip"],
+        "a domain service's word stands"
+    );
     bench.joined(1, "chat/2", Ok(()));
     bench.expect(&[]);
     assert!(!bench.session.is_in("chat/2"), "the join that was under way is taken back");

@@ -66,10 +66,7 @@ fn a_failed_rejoin_is_no_membership() {
 
     bench.joined(1, "chat/1", forbidden("full"));
 
-    bench.expect(&[
-        "leave chat/1",
-        r#"{"type":"error","id":3,"code":"forbidden","message":"full","retry":false}"#,
-    ]);
+    bench.expect(&["leave chat/1", r#"{"type":"error","id":3,"code":"forbidden","message":"full","retry":false}"#]);
     assert!(!bench.session.is_in("chat/1"));
 }
 
@@ -86,10 +83,7 @@ fn a_leave_ends_the_membership_before_its_ok() {
 fn a_leave_overtakes_a_join_under_way() {
     let mut bench = Bench::ana();
     bench.check(r#"{"type":"join","id":1,"room":"chat/5"}"#, &["join #0 chat/5"]);
-    bench.check(
-        r#"{"type":"leave","id":2,"room":"chat/5"}"#,
-        &[r#"{"type":"ok","id":1}"#, r#"{"type":"ok","id":2}"#],
-    );
+    bench.check(r#"{"type":"leave","id":2,"room":"chat/5"}"#, &[r#"{"type":"ok","id":1}"#, r#"{"type":"ok","id":2}"#]);
     bench.check(r#"{"type":"join","id":3,"room":"chat/5"}"#, &["join #1 chat/5"]);
 
     bench.joined(0, "chat/5", Ok(()));
@@ -115,9 +109,10 @@ fn where_a_callout_decides_patterns_do_not() {
 #[test]
 fn messages_go_upstream_in_order_with_their_bytes() {
     let mut bench = Bench::ana();
-    bench.check(r#"{"type":"send","id":4,"to":"message.new","data":{ "t":1.50 }}"#, &[
-        r#"publish #0 message|new { "t":1.50 }"#,
-    ]);
+    bench.check(
+        r#"{"type":"send","id":4,"to":"message.new","data":{ "t":1.50 }}"#,
+        &[r#"publish #0 message|new { "t":1.50 }"#],
+    );
     bench.check(r#"{"type":"send","to":"x","data":null}"#, &["publish x null"]);
     bench.check(r#"{"type":"send","to":"a b"}"#, &["publish a b "]);
 
@@ -130,9 +125,10 @@ fn messages_go_upstream_in_order_with_their_bytes() {
 #[test]
 fn a_request_waits_as_long_as_it_says() {
     let mut bench = Bench::ana();
-    bench.check(r#"{"type":"request","id":5,"to":"history.page","data":{"p":1}}"#, &[
-        r#"request #0 history|page {"p":1} 5s"#,
-    ]);
+    bench.check(
+        r#"{"type":"request","id":5,"to":"history.page","data":{"p":1}}"#,
+        &[r#"request #0 history|page {"p":1} 5s"#],
+    );
     bench.check(r#"{"type":"request","id":6,"to":"x","timeout":250}"#, &["request #1 x  250ms"]);
 
     bench.apply(Event::Replied { ticket: 1, result: Ok("words".into()) });
@@ -155,16 +151,27 @@ fn junk_is_answered_and_the_connection_stays() {
     let mut bench = Bench::ana();
     let deep = "[".repeat(20_000);
     for text in [
-        "{", "null", "[]", "7", "\"x\"", r#"{"type":5}"#, "{}", r#"{"type":"join"}"#,
-        r#"{"type":"join","id":{},"room":"x"}"#, r#"{"type":"ack","ids":7}"#, "", &deep,
+        "{",
+        "null",
+        "[]",
+        "7",
+        "\"x\"",
+        r#"{"type":5}"#,
+        "{}",
+        r#"{"type":"join"}"#,
+        r#"{"type":"join","id":{},"room":"x"}"#,
+        r#"{"type":"ack","ids":7}"#,
+        "",
+        &deep,
     ] {
         bench.text(text);
         let done = bench.take();
         assert!(done.len() == 1 && done[0].contains(r#""code":"bad_message""#), "{done:?}");
     }
-    bench.check(r#"{"type":"fly","id":77}"#, &[
-        r#"{"type":"error","id":77,"code":"unknown_type","message":"there is no such type","retry":false}"#,
-    ]);
+    bench.check(
+        r#"{"type":"fly","id":77}"#,
+        &[r#"{"type":"error","id":77,"code":"unknown_type","message":"there is no such type","retry":false}"#],
+    );
     bench.check(r#"{"type":"ping"}"#, &[r#"{"type":"pong"}"#]);
 }
 

@@ -132,7 +132,11 @@ fn show(action: &Action) -> String {
         Action::Reply(payload) => text(payload),
         Action::Gap(payload) => format!("gap {}", text(payload)),
         Action::Verify { ticket, token, device } => {
-            format!("verify #{ticket} {}{}", token.expose(), device.as_ref().map_or(String::new(), |d| format!(" as {d}")))
+            format!(
+                "verify #{ticket} {}{}",
+                token.expose(),
+                device.as_ref().map_or(String::new(), |d| format!(" as {d}"))
+            )
         }
         Action::Bind(identity) => format!("bind {}", who(identity)),
         Action::Rebind(identity) => format!("rebind {}", who(identity)),

@@ -28,9 +28,10 @@ fn rooms_are_bounded_but_for_those_of_a_domain_service() {
     bench.check(r#"{"type":"join","room":"a"}"#, &["join #0 a"]);
     bench.joined(0, "a", Ok(()));
     bench.check(r#"{"type":"join","room":"b"}"#, &["join #1 b"]);
-    bench.check(r#"{"type":"join","id":3,"room":"c"}"#, &[
-        r#"{"type":"error","id":3,"code":"too_many","message":"too many rooms","retry":false}"#,
-    ]);
+    bench.check(
+        r#"{"type":"join","id":3,"room":"c"}"#,
+        &[r#"{"type":"error","id":3,"code":"too_many","message":"too many rooms","retry":false}"#],
+    );
     bench.joined(1, "b", Ok(()));
     bench.check(r#"{"type":"join","id":3,"room":"b"}"#, &[r#"{"type":"ok","id":3}"#]);
 
@@ -48,18 +49,20 @@ fn joins_of_one_room_are_bounded_too() {
     bench.text(r#"{"type":"join","id":2,"room":"chat/1"}"#);
     bench.take();
 
-    bench.check(r#"{"type":"join","id":3,"room":"chat/1"}"#, &[
-        r#"{"type":"error","id":3,"code":"too_many","message":"too many joins at once","retry":true}"#,
-    ]);
+    bench.check(
+        r#"{"type":"join","id":3,"room":"chat/1"}"#,
+        &[r#"{"type":"error","id":3,"code":"too_many","message":"too many joins at once","retry":true}"#],
+    );
 }
 
 #[test]
 fn requests_are_bounded() {
     let mut bench = Bench::welcomed(ana(), Limits { requests_max: 1, ..Limits::default() });
     bench.check(r#"{"type":"request","id":1,"to":"x"}"#, &["request #0 x  5s"]);
-    bench.check(r#"{"type":"request","id":2,"to":"x"}"#, &[
-        r#"{"type":"error","id":2,"code":"too_many","message":"too many requests at once","retry":true}"#,
-    ]);
+    bench.check(
+        r#"{"type":"request","id":2,"to":"x"}"#,
+        &[r#"{"type":"error","id":2,"code":"too_many","message":"too many requests at once","retry":true}"#],
+    );
 
     bench.apply(Event::Replied { ticket: 0, result: Ok("1".into()) });
     bench.take();

@@ -63,7 +63,8 @@ fn data_passes_as_it_was_written() {
 fn ids_are_echoed_as_written() {
     let longest = format!("\"{}\"", "x".repeat(64));
     let escaped = format!("\"{}\"", "\\u0041".repeat(64));
-    for id in ["0", "-0", "1", "9007199254740991", "-9007199254740991", "\"\"", "\"한글\"", "\"\\u00e9\"", &longest, &escaped]
+    for id in
+        ["0", "-0", "1", "9007199254740991", "-9007199254740991", "\"\"", "\"한글\"", "\"\\u00e9\"", &longest, &escaped]
     {
         let text = format!(r#"{{"type":"ping","id":{id}}}"#);
         assert_eq!(parsed(&text), Ok((Some(id.to_owned()), ClientMessage::Ping)));
