@@ -1,0 +1,136 @@
+//! The promises: what must have happened, compared with what did.
+
+use std::collections::BTreeSet;
+
+use crate::client::{Client, Violation};
+use crate::service::{Asked, Promise};
+use crate::world::World;
+
+/// How long a promised delivery, and a receipt, may take: far more than any path through the simulation.
+const DUE_MS: u64 = 2_500;
+
+impl World {
+    /// Looks at promises and receipts that are due.
+    pub(crate) fn check_expectations(&mut self) -> Result<(), Violation> {
+        let due_ms = self.now_ms.saturating_sub(DUE_MS);
+        for index in 0..self.services.len() {
+            while self.services[index].promises.front().is_some_and(|promise| promise.sent_ms <= due_ms) {
+                if let Some(promise) = self.services[index].promises.pop_front() {
+                    self.check_promise(&promise)?;
+                }
+            }
+            while self.services[index].asked.first_key_value().is_some_and(|(_, asked)| asked.sent_ms <= due_ms) {
+                if let Some((number, asked)) = self.services[index].asked.pop_first() {
+                    self.check_receipt(number, &asked)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn held_since(&self, ms: u64) -> bool {
+        self.calm_since_ms.is_some_and(|since_ms| since_ms <= ms)
+    }
+
+    fn check_promise(&mut self, promise: &Promise) -> Result<(), Violation> {
+        if !self.held_since(promise.sent_ms) {
+            return Ok(());
+        }
+        for id in &promise.sure {
+            let Some(client) = self.clients.get(id) else { continue };
+            if client.wire.borrow().stalled || !stayed(client, promise) {
+                continue;
+            }
+            self.totals.promised += 1;
+            if !client.seen.contains(&(promise.room.clone(), promise.number)) {
+                let Client { user, gateway, .. } = client;
+                return Err(Violation(format!(
+                    "{user} on gateway {gateway} never got {:?}, sent to room {:?} at {}",
+                    promise.number, promise.room, promise.sent_ms
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_receipt(&mut self, number: u64, asked: &Asked) -> Result<(), Violation> {
+        for receipt in &asked.answers {
+            let whole = receipt.matched == receipt.written + receipt.queued + receipt.dropped;
+            let offline = receipt.matched + receipt.filtered == 0 && receipt.late_nodes == 0;
+            if !whole || receipt.offline != offline {
+                return Err(Violation(format!("receipt {number} contradicts itself: {receipt:?}")));
+            }
+        }
+        if !self.held_since(asked.sent_ms) {
+            return Ok(());
+        }
+        let handed_over = self.was_handing_over(asked.sent_ms);
+        match &asked.answers[..] {
+            [receipt] => {
+                self.totals.receipts += 1;
+                let stayed = asked.sure.iter().filter(|id| self.clients.contains_key(id)).count() as u64;
+                let stays_by_itself = !matches!(asked.target, holdfast_protocol::subject::Target::Room(_));
+                if stays_by_itself && receipt.matched < stayed {
+                    return Err(Violation(format!(
+                        "receipt {number} for {:?} at {} claims too few for {stayed}: {receipt:?}",
+                        asked.target, asked.sent_ms
+                    )));
+                }
+                Ok(())
+            }
+            [] => Err(Violation(format!("no receipt {number} for {:?} sent at {}", asked.target, asked.sent_ms))),
+            _ if handed_over => Ok(()),
+            several => Err(Violation(format!("{} receipts {number} at {}", several.len(), asked.sent_ms))),
+        }
+    }
+
+    /// At the end of a silence: mirrors, facts and truth agree.
+    pub(crate) fn compare_views(&self) -> Result<(), Violation> {
+        let users: BTreeSet<&str> = self.clients.values().map(|client| client.user.as_str()).collect();
+        let rooms: BTreeSet<&str> =
+            self.clients.values().flat_map(|client| client.rooms.keys()).map(String::as_str).collect();
+        if let Some(client) = self.clients.values().find(|c| c.welcomed_ms.is_none() && !c.wire.borrow().stalled) {
+            return Err(Violation(format!("{} was never welcomed", client.user)));
+        }
+        // Clients that do not read may not know yet what they are; the comparison is for rounds without them.
+        if self.clients.values().any(|client| client.wire.borrow().stalled) {
+            return Ok(());
+        }
+        for router in self.routers.values() {
+            let gauges = router.core.gauges(self.now_ms);
+            let truth = (true, self.gateways.len() as u64, users.len() as u64, rooms.len() as u64);
+            let mirror = (gauges.live, gauges.nodes.iter().sum::<u64>(), gauges.users, gauges.rooms);
+            if mirror != truth || gauges.connections != self.clients.len() as u64 {
+                return Err(Violation(format!(
+                    "mirror of {} differs: live, nodes, users, rooms {mirror:?}, truth {truth:?}; connections {} of {}",
+                    router.core.id(),
+                    gauges.connections,
+                    self.clients.len()
+                )));
+            }
+        }
+        self.compare_facts(&users, &rooms)
+    }
+
+    fn compare_facts(&self, users: &BTreeSet<&str>, rooms: &BTreeSet<&str>) -> Result<(), Violation> {
+        for (views, truth) in [(&self.facts.online, users), (&self.facts.occupied, rooms)] {
+            let believed: BTreeSet<&str> = views.iter().filter(|(_, there)| **there).map(|(key, _)| &**key).collect();
+            if believed != *truth {
+                return Err(Violation(format!(
+                    "facts say {believed:?}, truth is {truth:?}; last facts: {:#?}",
+                    self.facts.recent
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether nothing has changed for the client since the message was sent.
+fn stayed(client: &Client, promise: &Promise) -> bool {
+    if promise.room.is_empty() {
+        client.welcomed_ms.is_some_and(|since_ms| since_ms <= promise.sent_ms)
+    } else {
+        client.is_member_since(&promise.room, promise.sent_ms)
+    }
+}

@@ -1,0 +1,206 @@
+//! One router on the simulated bus: what the real shell does with NATS, done with the simulated one.
+
+use std::collections::VecDeque;
+
+use holdfast_protocol::id::NodeId;
+use holdfast_protocol::send::Headers;
+use holdfast_protocol::subject::Subjects;
+use holdfast_protocol::wire::{NodeBeat, RosterBatch, RouterBeat, RouterBound};
+use holdfast_router::core::Router;
+use holdfast_router::core::event::{Action, Event, Now, Request};
+use holdfast_router::core::settings::Settings;
+
+use crate::bus::{Bus, Link, Message, matches};
+use crate::rng::Rng;
+
+/// What the bus calls the largest message.
+const MAX_PAYLOAD: usize = 1 << 20;
+/// How often the real shell ticks at least.
+const TICK_MS: u64 = 50;
+
+struct MessageHeaders<'a>(&'a Message);
+
+impl Headers for MessageHeaders<'_> {
+    fn each<'a>(&'a self, visit: &mut dyn FnMut(&'a str, &'a str)) {
+        for (name, value) in &self.0.headers {
+            visit(name, value);
+        }
+    }
+}
+
+/// A router process.
+#[derive(Debug)]
+pub struct RouterProcess {
+    /// Its connection to the bus.
+    pub link: Link,
+    /// The router.
+    pub core: Router,
+    subjects: Subjects,
+    inbox: String,
+    /// One queue per priority, as the shell polls its subscriptions.
+    queues: [VecDeque<Message>; 6],
+    working: bool,
+    next_tick_ms: u64,
+    /// Stopped by a signal until this moment.
+    pub frozen_until_ms: u64,
+    /// Has left in order.
+    pub left: bool,
+}
+
+impl RouterProcess {
+    /// Starts a router.
+    pub fn start(bus: &mut Bus, rng: &mut Rng, now: Now) -> Self {
+        let link = bus.connect();
+        let subjects = Subjects::new("hf");
+        let me = NodeId::router(rng.bytes8());
+        let settings = Settings { hash_seed: rng.next(), ..Settings::default() };
+        let inbox = format!("_INBOX.{me}");
+        for subject in [
+            subjects.beat_routers(),
+            subjects.beat_nodes(),
+            subjects.roster_all(),
+            subjects.router(me),
+            format!("{inbox}.>"),
+        ] {
+            bus.subscribe(link, subject);
+        }
+        let mut core = Router::new(me, settings);
+        core.apply(now, Event::BusUp { max_payload: MAX_PAYLOAD });
+        Self {
+            link,
+            core,
+            subjects,
+            inbox,
+            queues: Default::default(),
+            working: false,
+            next_tick_ms: now.ms,
+            frozen_until_ms: 0,
+            left: false,
+        }
+    }
+
+    /// The bus delivers.
+    pub fn receive(&mut self, message: Message) {
+        let s = &message.subject;
+        let queue = if *s == self.subjects.beat_routers() {
+            0
+        } else if *s == self.subjects.beat_nodes() || matches(&self.subjects.roster_all(), s) {
+            1
+        } else if matches(&self.subjects.ctl_all(), s) {
+            3
+        } else if matches(&self.subjects.send_all(), s) {
+            4
+        } else if self.subjects.strip(s, "query").is_some() {
+            5
+        } else {
+            2
+        };
+        self.queues[queue].push_back(message);
+    }
+
+    /// The connection to the bus broke or came back.
+    pub fn bus_changed(&mut self, now: Now, up: bool) {
+        if !up {
+            self.queues = Default::default();
+        }
+        self.core.apply(now, if up { Event::BusUp { max_payload: MAX_PAYLOAD } } else { Event::BusDown });
+    }
+
+    /// Whether it has anything to do at `now`.
+    pub fn is_due(&self, now: Now) -> bool {
+        now.ms >= self.frozen_until_ms
+            && (now.ms >= self.next_tick_ms || self.queues.iter().any(|queue| !queue.is_empty()))
+    }
+
+    /// One turn of its loop. Returns how many events it took.
+    pub fn turn(&mut self, bus: &mut Bus, rng: &mut Rng, now: Now) -> u64 {
+        let mut events = 0;
+        if now.ms >= self.next_tick_ms {
+            self.next_tick_ms = now.ms + TICK_MS;
+            self.core.apply(now, Event::Tick);
+        }
+        for priority in 0..self.queues.len() {
+            while let Some(message) = self.queues[priority].pop_front() {
+                events += 1;
+                self.take(now, priority, &message);
+            }
+        }
+        let mut actions = Vec::new();
+        self.core.end_turn(now, 1024, &mut actions);
+        for action in actions {
+            self.perform(bus, rng, now, action);
+        }
+        events
+    }
+
+    fn take(&mut self, now: Now, priority: usize, message: &Message) {
+        let payload = message.payload.clone();
+        let headers = MessageHeaders(message);
+        let request = Request {
+            subject: &message.subject,
+            reply: message.reply.as_deref(),
+            headers: &headers,
+            payload: &message.payload,
+        };
+        let event = match priority {
+            0 => RouterBeat::decode(payload).map(Event::RouterBeat).ok(),
+            1 if message.subject == self.subjects.beat_nodes() => NodeBeat::decode(payload).map(Event::NodeBeat).ok(),
+            1 => RosterBatch::decode(payload).map(Event::Roster).ok(),
+            2 => match message.subject.strip_prefix(&self.inbox) {
+                Some(node) => NodeId::parse(node.trim_start_matches('.')).map(|node| {
+                    if message.no_responders { Event::NodeMissing(node) } else { Event::NodeAnswered(node) }
+                }),
+                None => RouterBound::decode(payload).map(Event::Told).ok(),
+            },
+            3 => Some(Event::Ctl(request)),
+            4 => Some(Event::Send(request)),
+            _ => Some(Event::Query(request)),
+        };
+        if let Some(event) = event {
+            self.core.apply(now, event);
+        }
+    }
+
+    fn perform(&mut self, bus: &mut Bus, rng: &mut Rng, now: Now, action: Action) {
+        let mut publish = |message: Message| {
+            bus.publish(now.ms, rng, self.link, message);
+        };
+        match action {
+            Action::ToNode(node, bytes) => publish(Message::new(self.subjects.node(node), bytes)),
+            Action::Ping(node) => {
+                let ping = holdfast_protocol::wire::NodeBound::Ping.encode();
+                let mut message = Message::new(self.subjects.node(node), ping);
+                message.reply = Some(format!("{}.{node}", self.inbox));
+                publish(message);
+            }
+            Action::Beat(bytes) => publish(Message::new(self.subjects.beat_routers(), bytes)),
+            Action::Discover(bytes) => publish(Message::new(self.subjects.discover(), bytes)),
+            Action::Answer { to, body } => {
+                let mut message = Message::new(to, body.clone().unwrap_or_default());
+                if let Err(error) = body {
+                    message.headers.push(("Nats-Service-Error-Code".to_owned(), error.code.to_string()));
+                }
+                publish(message);
+            }
+            Action::Fact { subject, body } => publish(Message::new(subject, body)),
+            Action::OpenWork => {
+                self.working = true;
+                bus.subscribe(self.link, self.subjects.send_all());
+                bus.subscribe(self.link, self.subjects.ctl_all());
+            }
+            Action::CloseWork => {
+                self.working = false;
+                bus.unsubscribe(self.link, &self.subjects.send_all());
+                bus.unsubscribe(self.link, &self.subjects.ctl_all());
+                self.queues[3].clear();
+                self.queues[4].clear();
+            }
+            Action::Left => self.left = true,
+        }
+    }
+
+    /// Begins to leave in order.
+    pub fn leave(&mut self, now: Now) {
+        self.core.apply(now, Event::Leave);
+    }
+}
