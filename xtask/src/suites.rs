@@ -33,10 +33,11 @@ enum Outcome {
     Skipped(String),
 }
 
-pub(crate) fn run(suite: Suite) -> Result<ExitCode> {
+/// Runs a suite; `arguments` are for its driver.
+pub(crate) fn run(suite: Suite, arguments: &[String]) -> Result<ExitCode> {
     let outcome = match suite {
-        Suite::Conformance => autobahn::run()?,
-        Suite::Browser => browser::run()?,
+        Suite::Conformance => autobahn::run(arguments)?,
+        Suite::Browser => browser::run(arguments)?,
         Suite::Clients => not_yet("the runs of other people's client libraries"),
         Suite::Chart => not_yet("the Helm chart"),
         Suite::Faults => not_yet("the network fault injection"),

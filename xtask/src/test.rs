@@ -22,14 +22,14 @@ pub(crate) struct TestArgs {
     /// A suite of others' making.
     #[arg(value_enum)]
     suite: Option<Suite>,
-    /// For cargo test, after `--`; in place of `--workspace`.
+    /// After `--`: for cargo test in place of `--workspace`, or for the suite's driver.
     #[arg(last = true)]
     arguments: Vec<String>,
 }
 
 pub(crate) fn run(args: TestArgs) -> Result<ExitCode> {
     if let Some(suite) = args.suite {
-        return suites::run(suite);
+        return suites::run(suite, &args.arguments);
     }
     let mut tests = prepared(run::cargo())?;
     tests.arg("test");

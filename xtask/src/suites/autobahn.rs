@@ -17,13 +17,13 @@ const VARIABLE: &str = "PY27";
 /// The last line of `virtualenv` that can make an environment for Python 2.7.
 const VIRTUALENV: &str = "virtualenv<20.22";
 
-pub(super) fn run() -> Result<Outcome> {
+pub(super) fn run(arguments: &[String]) -> Result<Outcome> {
     let wstest = match installed() {
         Ok(wstest) => wstest,
         Err(error) => return Ok(Outcome::Skipped(format!("{error:#}"))),
     };
     let mut driver = test::prepared(run::cargo())?;
-    driver.args(["run", "--quiet", "-p", "holdfast-conformance", "--bin", "autobahn"]);
+    driver.args(["run", "--quiet", "-p", "holdfast-conformance", "--bin", "autobahn", "--"]).args(arguments);
     driver.env("WSTEST_BIN", wstest).env("AUTOBAHN_DIR", workspace::target()?.join("autobahn"));
     Ok(if run::shown(&mut driver)? { Outcome::Passed } else { Outcome::Failed })
 }

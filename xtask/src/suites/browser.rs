@@ -9,7 +9,7 @@ use std::process::Command;
 /// Names a browser to use, whatever else is there.
 const VARIABLE: &str = "CHROMIUM_BIN";
 
-pub(super) fn run() -> Result<Outcome> {
+pub(super) fn run(arguments: &[String]) -> Result<Outcome> {
     let chromium = match find() {
         Some(found) => found,
         None => match install() {
@@ -18,7 +18,10 @@ pub(super) fn run() -> Result<Outcome> {
         },
     };
     let mut driver = test::prepared(run::cargo())?;
-    driver.args(["run", "--quiet", "-p", "holdfast-conformance", "--bin", "browser"]).env(VARIABLE, chromium);
+    driver
+        .args(["run", "--quiet", "-p", "holdfast-conformance", "--bin", "browser", "--"])
+        .args(arguments)
+        .env(VARIABLE, chromium);
     let status = driver.status().context("cannot run the driver")?;
     Ok(match status.code() {
         Some(0) => Outcome::Passed,
