@@ -13,6 +13,8 @@ mod connect;
 mod ctl;
 /// Sends to users, rooms, connections, everybody and many.
 mod deliver;
+/// Endpoints of one's own: paths, dialects, callouts, bounds.
+mod endpoints;
 /// Facts.
 mod facts;
 /// The HTTP side of the public listener: statuses, origins, paths, sub-protocols.
