@@ -5,7 +5,7 @@
 
 use std::future::Future;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
@@ -122,9 +122,9 @@ impl<H: Host> Driver<H> {
                 }
             }
         }
-        // Others first.
-        cx.waker().wake_by_ref();
-        Poll::Pending
+        // Others first, and not only those that are ready: a plain wake would be served many times before the runtime
+        // looks at the other sockets again; this one comes after that look.
+        pin!(tokio::task::yield_now()).poll(cx)
     }
 }
 

@@ -44,7 +44,7 @@ pub fn bind(address: SocketAddr, shards: usize) -> io::Result<Vec<TcpListener>> 
     Ok(listeners)
 }
 
-/// Accepts until told to stop.
+/// Accepts until told to stop; what the kernel has accepted by then is still served.
 pub(super) async fn accept<H: Host>(
     net: Rc<Net<H>>,
     listener: tokio::net::TcpListener,
@@ -53,8 +53,9 @@ pub(super) async fn accept<H: Host>(
     let mut backoff = BACKOFF_MIN;
     loop {
         let accepted = tokio::select! {
-            () = net.accepting.cancelled() => return,
+            biased;
             accepted = next(&net, &listener) => accepted,
+            () = net.accepting.cancelled() => return,
         };
         match accepted {
             Ok((permit, tcp)) => {
@@ -70,7 +71,10 @@ pub(super) async fn accept<H: Host>(
             Err(error) => {
                 // Out of descriptors or memory: accepting again at once would only burn the processor.
                 tracing::warn!(%error, "Accepting failed");
-                tokio::time::sleep(backoff).await;
+                tokio::select! {
+                    () = tokio::time::sleep(backoff) => {}
+                    () = net.accepting.cancelled() => return,
+                }
                 backoff = (backoff * 2).min(BACKOFF_MAX);
             }
         }

@@ -4,6 +4,7 @@ mod client;
 mod connections;
 mod handshakes;
 mod slow;
+mod soak;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;

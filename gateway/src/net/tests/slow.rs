@@ -129,3 +129,28 @@ fn pings_of_a_client_that_does_not_read_do_not_pile_up() {
         assert!(host.only(|connection| connection.queued_bytes()) <= LIMITS.outgoing.bytes_max);
     });
 }
+
+#[test]
+fn a_flood_is_handled_in_small_portions() {
+    run(async {
+        let scene = Scene::new();
+        let mut client = scene.open().await;
+        let flood: Vec<u8> = std::iter::repeat_n(client::frame(1, b""), 50_000).flatten().collect();
+        let sending = tokio::task::spawn_local(async move {
+            client.send(&flood).await;
+            client
+        });
+
+        let (mut seen, mut largest) = (0, 0);
+        while seen < 50_000 {
+            tokio::task::yield_now().await;
+            let now = scene.host.0.received.borrow().len();
+            largest = largest.max(now - seen);
+            seen = now;
+        }
+
+        // Two reads of 16 KiB in frames of six bytes.
+        assert!(largest <= 2 * (16 * 1024 / 6 + 1), "{largest} messages between two turns of others");
+        drop(sending.await);
+    });
+}
