@@ -42,9 +42,13 @@ pub(crate) fn run(args: &DocsArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Whether each generated file says what it should; tells which does not.
+/// Whether each generated file says what it should, and a file of settings can be shared; tells what is not so.
 pub(crate) fn check() -> Result<bool> {
     let mut fresh = true;
+    for line in unknown_in_shared_files()? {
+        run::say(&line);
+        fresh = false;
+    }
     for (path, text) in generated()? {
         if fs::read_to_string(&path).ok().as_deref() != Some(&text) {
             run::say(&format!("{}:1: stale; run `cargo xtask docs`", path.display()));
@@ -52,6 +56,24 @@ pub(crate) fn check() -> Result<bool> {
         }
     }
     Ok(fresh)
+}
+
+/// Each service must know the other's keys well enough to ignore them.
+fn unknown_in_shared_files() -> Result<Vec<String>> {
+    workspace::build()?;
+    let binaries = workspace::binaries()?;
+    let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
+    let mut unknown = Vec::new();
+    for (writer, reader) in [("gateway", "router"), ("router", "gateway")] {
+        let program = |service: &str| Command::new(binaries.join(format!("holdfast-{service}")));
+        let file = folder.path().join(writer);
+        fs::write(&file, run::output(program(writer).args(["config", "default"]))?)?;
+        let check = program(reader).args(["config", "check", "--config"]).arg(&file).output()?;
+        let said = String::from_utf8_lossy(&check.stderr).into_owned();
+        let lines = said.lines().filter(|line| line.contains("unknown key"));
+        unknown.extend(lines.map(|line| format!("in a file of the {writer}: {line}")));
+    }
+    Ok(unknown)
 }
 
 fn generated() -> Result<Vec<(PathBuf, String)>> {
