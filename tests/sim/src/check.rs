@@ -45,8 +45,12 @@ impl World {
             if !client.seen.contains(&(promise.room.clone(), promise.number)) {
                 let Client { user, gateway, .. } = client;
                 return Err(Violation(format!(
-                    "{user} on gateway {gateway} never got {:?}, sent to room {:?} at {}",
-                    promise.number, promise.room, promise.sent_ms
+                    "{user} on gateway {gateway} (welcomed {:?}, stalled {}) never got {:?}, sent to {:?} at {}",
+                    client.welcomed_ms,
+                    client.wire.borrow().stalled,
+                    promise.number,
+                    promise.target,
+                    promise.sent_ms
                 )));
             }
         }

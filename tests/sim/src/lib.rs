@@ -11,6 +11,7 @@ pub mod gateway;
 mod operations;
 pub mod rng;
 pub mod router;
+pub mod sabotage;
 pub mod service;
 pub mod socket;
 pub mod world;
@@ -37,8 +38,22 @@ pub struct Failure {
 ///
 /// # Errors
 /// A promise was broken.
-pub fn run(seed: u64, steps: u64, mut progress: impl FnMut(&Totals)) -> Result<Totals, Box<Failure>> {
+pub fn run(seed: u64, steps: u64, progress: impl FnMut(&Totals)) -> Result<Totals, Box<Failure>> {
+    run_with(seed, steps, None, progress)
+}
+
+/// The same with a planted defect, to prove the checks.
+///
+/// # Errors
+/// A promise was broken.
+pub fn run_with(
+    seed: u64,
+    steps: u64,
+    sabotage: Option<sabotage::Sabotage>,
+    mut progress: impl FnMut(&Totals),
+) -> Result<Totals, Box<Failure>> {
     let mut world = World::new(seed);
+    world.sabotage = sabotage;
     let mut rounds = 0;
     while world.totals.steps < steps || world.totals.rounds == rounds {
         let done = world.totals.rounds;

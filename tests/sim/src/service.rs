@@ -17,6 +17,8 @@ pub struct Promise {
     pub number: Number,
     /// When it was sent.
     pub sent_ms: u64,
+    /// The target, for the story.
+    pub target: Target,
     /// The room, or empty for messages to users and connections.
     pub room: String,
     /// Who must get it, as long as nothing changes for them.
@@ -84,7 +86,7 @@ impl Service {
             Target::Room(room) => room.clone(),
             Target::User(_) | Target::Connection(_) | Target::All => String::new(),
         };
-        self.promises.push_back(Promise { number, sent_ms: now_ms, room, sure });
+        self.promises.push_back(Promise { number, sent_ms: now_ms, target: target.clone(), room, sure });
         bus.publish(now_ms, rng, self.link, message);
     }
 

@@ -18,6 +18,7 @@ use crate::facts::Facts;
 use crate::gateway::GatewayProcess;
 use crate::rng::Rng;
 use crate::router::RouterProcess;
+use crate::sabotage::Sabotage;
 use crate::service::Service;
 use crate::socket::Wire;
 
@@ -85,6 +86,8 @@ pub struct World {
     pub(crate) cut_until: BTreeMap<Link, u64>,
     pub(crate) weather_until_ms: u64,
     next_id: u64,
+    /// A defect to plant.
+    pub sabotage: Option<Sabotage>,
     /// What was done so far.
     pub totals: Totals,
 }
@@ -108,6 +111,7 @@ impl World {
             cut_until: BTreeMap::new(),
             weather_until_ms: 0,
             next_id: 0,
+            sabotage: None,
             totals: Totals::default(),
         };
         world.facts.subscribe(&mut world.bus, &Subjects::new("hf"));
@@ -164,6 +168,9 @@ impl World {
         self.totals.elapsed_ms += 1;
         self.deliver();
         self.run_processes();
+        if let Some(what) = self.sabotage {
+            self.sabotage(what);
+        }
         self.read_clients()?;
         self.check_expectations()?;
         if self.phase != Phase::Silence {
