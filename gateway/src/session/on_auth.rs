@@ -217,7 +217,10 @@ impl Session {
             self.tell(|| json::left(&room), actions);
         }
         let Some(rare) = &mut self.rare else { return };
-        let given_up: Vec<PendingJoin> = rare.joins.extract_if(.., |join| !identity.rooms.allow(&join.room)).collect();
+        // A room that stays by a domain service's word may be between two memberships: that join goes on.
+        let is_forbidden =
+            |join: &mut PendingJoin| !identity.rooms.allow(&join.room) && !self.rooms.contains(&join.room);
+        let given_up: Vec<PendingJoin> = rare.joins.extract_if(.., is_forbidden).collect();
         for asked in given_up.iter().flat_map(|join| &join.asked) {
             self.error(asked.id.as_ref(), ErrorCode::Forbidden, "the credential does not allow this room", actions);
         }

@@ -4,3 +4,4 @@ mod credentials;
 mod json;
 mod kit;
 mod limits;
+mod random;

@@ -317,3 +317,23 @@ fn a_device_survives_a_refresh_without_one() {
 
     bench.expect(&["rebind ana on ios"]);
 }
+
+/// A refresh gave up the second half of a re-join, and the connection thought itself in a room it had left.
+#[test]
+fn a_rejoin_of_a_services_room_goes_on_when_rights_are_lost() {
+    let mut bench = Bench::member();
+    bench.apply(Event::Membership { room: "chat/1".into(), joined: true });
+    bench.text(r#"{"type":"join","id":1,"room":"chat/1","since":{"epoch":"e","seq":1}}"#);
+    bench.text(r#"{"type":"auth","token":"new"}"#);
+    bench.take();
+
+    bench.verified(2, Ok(Identity { rooms: RoomPatterns::new(Vec::new()), ..ana() }));
+    bench.expect(&["rebind ana"]);
+    bench.joined(1, "chat/1", Err(Failure::Unavailable));
+
+    bench.expect(&[
+        "leave chat/1",
+        r#"{"type":"error","id":1,"code":"unavailable","message":"not available now","retry":true}"#,
+    ]);
+    assert!(!bench.session.is_in("chat/1"));
+}

@@ -107,7 +107,12 @@ impl Bench {
         self.apply(Event::Tick);
     }
 
-    /// What was done since the last look, as text.
+    /// What was done since the last look.
+    pub(super) fn take_actions(&mut self) -> Actions {
+        std::mem::take(&mut self.actions)
+    }
+
+    /// The same as text.
     pub(super) fn take(&mut self) -> Vec<String> {
         self.actions.drain(..).map(|action| show(&action)).collect()
     }
