@@ -2,13 +2,15 @@
 //!
 //! Knows nothing of a running process; `app` builds one from this.
 
+mod rules;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use holdfast_daemon::config::{ByteSize, Problems, Raw, Secret, Service, Value};
+use holdfast_daemon::config::{ByteSize, Raw, Secret, Service, Value};
 use holdfast_daemon::{choices, settings};
 use holdfast_protocol::dialect::Dialect;
 
@@ -232,103 +234,12 @@ settings! {
 pub const SERVICE: Service<GatewaySettings> = Service {
     name: "gateway",
     about: "Terminates WebSocket connections and publishes on NATS who is connected.",
-    foreign: &["roster", "rooms", "kept", "stream", "service"],
-    rules,
+    foreign: &["roster", "rooms", "service", "waiting"],
+    rules: rules::check,
 };
 
 /// Most shards in a process: connection ids name them in 16 bits, and more threads than this help nobody.
 pub(crate) const SHARDS_MAX: u16 = 1024;
-/// HMAC keys shorter than this can be guessed (RFC 7518 §3.2).
-const SECRET_BYTES_MIN: usize = 32;
-
-fn rules(settings: &GatewaySettings, problems: &mut Problems) {
-    check_addresses(settings, problems);
-    check_keys(settings, problems);
-    if settings.listen.shards > SHARDS_MAX {
-        problems.add("listen.shards", format!("must be at most {SHARDS_MAX}"));
-    }
-    for (key, duration) in [
-        ("session.heartbeat", settings.session.heartbeat),
-        ("session.auth_timeout", settings.session.auth_timeout),
-        ("session.request_timeout", settings.session.request_timeout),
-        ("outbox_age_max", settings.outbox_age_max),
-    ] {
-        if duration < Duration::from_millis(100) {
-            problems.add(key, "must be at least 100ms");
-        }
-    }
-    if settings.auth.sources.is_empty() {
-        problems.add("auth.sources", "names no source");
-    }
-    for (name, endpoint) in &settings.endpoints {
-        let key = format!("endpoints.{name}");
-        if !endpoint.path.starts_with('/') {
-            problems.add(&format!("{key}.path"), "must begin with /");
-        }
-        if endpoint.dialects.is_empty() {
-            problems.add(&format!("{key}.dialects"), "names no dialect");
-        }
-        if holdfast_protocol::token::check_key(name).is_err() {
-            problems.add(&key, "is no endpoint name: 1 to 200 bytes");
-        }
-    }
-    if settings.echo.path.as_ref().is_some_and(|path| !path.starts_with('/')) {
-        problems.add("echo.path", "must begin with /");
-    }
-}
-
-fn check_addresses(settings: &GatewaySettings, problems: &mut Problems) {
-    let listen = &settings.listen;
-    let has_tls = settings.tls.certificate.is_some();
-    if has_tls != settings.tls.key.is_some() {
-        problems.add("tls", "needs both certificate and key");
-    }
-    if listen.tls_address.is_some() && !has_tls {
-        problems.add("listen.tls_address", "needs tls.certificate and tls.key");
-    }
-    match settings.profile {
-        Profile::Dev => {
-            let addresses = [("listen.address", Some(listen.address)), ("listen.tls_address", listen.tls_address)];
-            for (key, address) in addresses {
-                if address.is_some_and(|address| !address.ip().is_loopback()) {
-                    problems.add(key, "must be a loopback address in profile dev, which lets anybody in");
-                }
-            }
-        }
-        Profile::Production => {
-            let plaintext = !has_tls || listen.tls_address.is_some();
-            if plaintext && !listen.plaintext && !listen.address.ip().is_loopback() {
-                problems.add(
-                    "listen.address",
-                    "is not on loopback and would speak plaintext; set tls.certificate and tls.key, or \
-                     listen.plaintext = true where TLS ends in front of the gateway",
-                );
-            }
-        }
-    }
-}
-
-fn check_keys(settings: &GatewaySettings, problems: &mut Problems) {
-    let jwt = &settings.auth.jwt;
-    if jwt.secret.as_ref().is_some_and(|secret| secret.expose().len() < SECRET_BYTES_MIN) {
-        problems.add("auth.jwt.secret", format!("is shorter than {SECRET_BYTES_MIN} bytes"));
-    }
-    for name in &jwt.algorithms {
-        if let Err(error) = algorithm(name) {
-            problems.add("auth.jwt.algorithms", error.to_string());
-        }
-    }
-    let has_key = jwt.secret.is_some() || jwt.pem.is_some() || jwt.jwks.is_some();
-    let has_callout = settings.endpoints.values().any(|endpoint| endpoint.connect_callout);
-    if !has_key && !has_callout && settings.profile == Profile::Production {
-        problems.add(
-            "auth.jwt",
-            "has no key, so that nobody could connect; set auth.jwt.secret, auth.jwt.pem or auth.jwt.jwks, or an \
-             endpoint with connect_callout",
-        );
-    }
-}
-
 impl GatewaySettings {
     /// What tokens are verified with. Algorithm names have been checked by the rules.
     pub fn jwt(&self) -> JwtSettings {
@@ -421,63 +332,4 @@ const fn dialect(name: DialectName) -> Dialect {
 }
 
 #[cfg(test)]
-mod tests {
-    use holdfast_daemon::config::load;
-
-    use super::*;
-
-    const SECRET: (&str, &str) = ("HOLDFAST_AUTH__JWT__SECRET", "12345678901234567890123456789012");
-
-    fn problems(environment: &[(&str, &str)]) -> String {
-        let environment = environment.iter().map(|(key, value)| ((*key).into(), (*value).into()));
-        load(&SERVICE, None, environment, &[]).err().map(|problems| problems.to_string()).unwrap_or_default()
-    }
-
-    #[test]
-    fn a_key_is_all_that_must_be_set() {
-        assert_eq!(problems(&[SECRET]), "");
-        assert!(problems(&[]).contains("auth.jwt"), "{}", problems(&[]));
-    }
-
-    #[test]
-    fn dev_is_for_loopback_and_needs_no_key() {
-        let dev = ("HOLDFAST_PROFILE", "dev");
-
-        assert_eq!(problems(&[dev]), "");
-        let refused = problems(&[dev, ("HOLDFAST_LISTEN__ADDRESS", "0.0.0.0:0")]);
-        assert!(refused.contains("profile dev"), "{refused}");
-        assert_ne!(problems(&[SECRET, ("HOLDFAST_PROFILE", "nonsense")]), "");
-    }
-
-    #[test]
-    fn plaintext_in_public_must_be_asked_for() {
-        let public = ("HOLDFAST_LISTEN__ADDRESS", "0.0.0.0:8080");
-
-        assert!(problems(&[SECRET, public]).contains("plaintext"));
-        assert_eq!(problems(&[SECRET, public, ("HOLDFAST_LISTEN__PLAINTEXT", "true")]), "");
-        let tls = [("HOLDFAST_TLS__CERTIFICATE", "/c"), ("HOLDFAST_TLS__KEY", "/k")];
-        assert_eq!(problems(&[SECRET, public, tls[0], tls[1]]), "");
-        assert!(problems(&[SECRET, tls[0]]).contains("both"));
-    }
-
-    #[test]
-    fn endpoints_inherit_what_they_do_not_set() {
-        let environment = [
-            SECRET,
-            ("HOLDFAST_ENDPOINTS__NOTIFY__PATH", "/notifications"),
-            ("HOLDFAST_ENDPOINTS__NOTIFY__JOIN_CALLOUT", "true"),
-            ("HOLDFAST_SESSION__DEVICES", "newest"),
-            ("HOLDFAST_OUTBOX_BYTES_MAX", "2MiB"),
-        ];
-        let environment = environment.iter().map(|(key, value)| ((*key).into(), (*value).into()));
-        let settings = load(&SERVICE, None, environment, &[]).expect("good settings").settings;
-
-        let gate = settings.gate();
-
-        let rules = &gate.paths.configured[0].endpoint;
-        assert_eq!((&*rules.name, rules.devices, rules.outbox.bytes_max), ("notify", Devices::Newest, 2 << 20));
-        assert!(rules.join_callout && !rules.connect_callout && !rules.unsigned_users);
-        assert_eq!(rules.dialects, [Dialect::Bare, Dialect::Json]);
-        assert!(gate.paths.others.is_none());
-    }
-}
+mod tests;

@@ -11,9 +11,10 @@ use holdfast_protocol::wire::{Cause, Discover, NodeBeat, NodeState, RouterBeat, 
 
 use super::edge::{Edge, Publication, Received};
 use super::receipts::Receipts;
-use super::roster::{Kind, Known, Roster};
+use super::roster::{Kind, Roster};
 use super::routers::Routers;
 use super::upstream::{Purpose, Upstream, identity_headers};
+use super::waiting::{Waiter, Waiting};
 use crate::clock::Now;
 use crate::link::{ConnRef, JoinFor, Sender, ToHub, ToShard};
 use crate::metrics::HubCells;
@@ -22,7 +23,7 @@ use crate::session::{Failure, Outcome};
 /// How often a node beats.
 const BEAT_MS: u64 = 500;
 /// How long a join or bind waits for routers, and handshakes for a first router.
-const ROUTERS_MS: u64 = 2000;
+pub(super) const ROUTERS_MS: u64 = 2000;
 /// How long a callout may take.
 const CALLOUT_MS: u64 = 2000;
 /// How often time-outs are looked at.
@@ -43,34 +44,6 @@ pub struct HubSettings {
     pub drain_window_ms: u64,
 }
 
-/// Who waits for the routers to know of it.
-#[derive(Debug)]
-struct Waiter {
-    what: Waiting,
-    deadline_ms: u64,
-}
-
-#[derive(Debug)]
-enum Waiting {
-    Bind { conn: ConnRef, id: ConnectionId, user: Arc<str> },
-    Join { conn: ConnRef, on_behalf: JoinFor, room: Arc<str> },
-}
-
-/// Whether the node can serve handshakes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Serving {
-    /// Bus and a live router are there.
-    Yes,
-    /// A router is missing, but not for long yet.
-    Soon,
-    /// The bus is away.
-    NoBus,
-    /// No router for too long.
-    NoRouter,
-    /// The node takes no more connections.
-    Closed,
-}
-
 /// The hub's state.
 #[derive(Debug)]
 pub struct Hub {
@@ -83,17 +56,19 @@ pub struct Hub {
     pub(super) receipts: Receipts,
     upstream: Upstream,
     /// By the batch they wait for; those of the batch under collection apart. Bounded by connections and their joins.
-    waiting: BTreeMap<u64, Vec<Waiter>>,
-    waiting_next: Vec<Waiter>,
-    connected: bool,
+    pub(super) waiting: BTreeMap<u64, Vec<Waiter>>,
+    pub(super) waiting_next: Vec<Waiter>,
+    pub(super) connected: bool,
+    /// Connected at least once: a return is not the first time.
+    had_bus: bool,
     /// Since when no live router was there, in monotonic milliseconds.
-    routerless_since: Option<u64>,
-    was_served: bool,
-    state: NodeState,
+    pub(super) routerless_since: Option<u64>,
+    pub(super) was_served: bool,
+    pub(super) state: NodeState,
     /// No more connections are taken.
-    closed: bool,
-    empty: Vec<bool>,
-    beat_ms: u64,
+    pub(super) closed: bool,
+    pub(super) empty: Vec<bool>,
+    pub(super) beat_ms: u64,
     housekept_ms: u64,
 }
 
@@ -110,6 +85,7 @@ impl Hub {
             waiting: BTreeMap::new(),
             waiting_next: Vec::new(),
             connected: false,
+            had_bus: false,
             routerless_since: Some(0),
             was_served: false,
             state: NodeState::Live,
@@ -219,81 +195,6 @@ impl Hub {
         }
     }
 
-    // --- waiting for routers ---
-
-    fn wait(&mut self, now: Now, edge: &mut dyn Edge, known: Known, what: Waiting) {
-        let waiter = Waiter { what, deadline_ms: now.ms + ROUTERS_MS };
-        if !self.connected {
-            self.refuse(now, edge, waiter, Failure::BusUnavailable);
-            return;
-        }
-        match known {
-            Known::With(seq) if self.routers.acked_by_all(now.ms).is_some_and(|acked| acked >= seq) => {
-                Self::admit(edge, waiter);
-            }
-            Known::With(seq) => self.waiting.entry(seq).or_default().push(waiter),
-            Known::WithNext => self.waiting_next.push(waiter),
-        }
-    }
-
-    fn admit(edge: &mut dyn Edge, waiter: Waiter) {
-        match waiter.what {
-            Waiting::Bind { conn, id, user } => {
-                edge.to_shard(conn.shard, ToShard::Bound { conn, id, user, result: Ok(()) });
-            }
-            Waiting::Join { conn, on_behalf, room } => {
-                edge.to_shard(conn.shard, ToShard::Joined { conn, on_behalf, room, result: Ok(()) });
-            }
-        }
-    }
-
-    fn refuse(&mut self, now: Now, edge: &mut dyn Edge, waiter: Waiter, failure: Failure) {
-        match waiter.what {
-            Waiting::Bind { conn, id, user } => {
-                self.roster.exit(now, Kind::User, &user, conn.shard, Cause::Close);
-                self.roster.unclaim(now, &user, id);
-                edge.to_shard(conn.shard, ToShard::Bound { conn, id, user, result: Err(failure) });
-            }
-            Waiting::Join { conn, on_behalf, room } => {
-                self.roster.exit(now, Kind::Room, &room, conn.shard, Cause::Close);
-                edge.to_shard(conn.shard, ToShard::Joined { conn, on_behalf, room, result: Err(failure) });
-            }
-        }
-    }
-
-    /// Answers those whose batch every live router has applied.
-    pub(super) fn release_waiters(&mut self, now: Now, edge: &mut dyn Edge) {
-        let Some(acked) = self.routers.acked_by_all(now.ms) else { return };
-        while let Some(entry) = self.waiting.first_entry()
-            && *entry.key() <= acked
-        {
-            for waiter in entry.remove() {
-                Self::admit(edge, waiter);
-            }
-        }
-    }
-
-    fn refuse_late(&mut self, now: Now, edge: &mut dyn Edge) {
-        let late = |waiter: &mut Waiter| waiter.deadline_ms <= now.ms;
-        let mut refused: Vec<Waiter> = self.waiting_next.extract_if(.., late).collect();
-        for waiters in self.waiting.values_mut() {
-            refused.extend(waiters.extract_if(.., late));
-        }
-        self.waiting.retain(|_, waiters| !waiters.is_empty());
-        for waiter in refused {
-            self.cells.roster_wait_timeouts.add(1);
-            self.refuse(now, edge, waiter, Failure::Unavailable);
-        }
-    }
-
-    fn refuse_all(&mut self, now: Now, edge: &mut dyn Edge, failure: &Failure) {
-        let mut refused = std::mem::take(&mut self.waiting_next);
-        refused.extend(std::mem::take(&mut self.waiting).into_values().flatten());
-        for waiter in refused {
-            self.refuse(now, edge, waiter, failure.clone());
-        }
-    }
-
     // --- from the bus ---
 
     /// A router's beat.
@@ -333,7 +234,7 @@ impl Hub {
             self.refuse_all(now, edge, &Failure::BusUnavailable);
         }
         if connected {
-            if self.was_served || self.roster.connections() > 0 {
+            if std::mem::replace(&mut self.had_bus, true) {
                 self.tell_lost(edge);
             }
             self.routers.bus_returned();
@@ -352,7 +253,7 @@ impl Hub {
         }
     }
 
-    fn replied(&mut self, now: Now, edge: &mut dyn Edge, purpose: Purpose, outcome: Outcome<Bytes>) {
+    pub(super) fn replied(&mut self, now: Now, edge: &mut dyn Edge, purpose: Purpose, outcome: Outcome<Bytes>) {
         match purpose {
             Purpose::Client { conn, ticket } => {
                 edge.to_shard(conn.shard, ToShard::Replied { conn, ticket, result: outcome });
@@ -434,7 +335,7 @@ impl Hub {
         }
     }
 
-    fn beat(&mut self, now: Now, edge: &mut dyn Edge) {
+    pub(super) fn beat(&mut self, now: Now, edge: &mut dyn Edge) {
         self.flush_roster(now, edge);
         let beat = NodeBeat {
             node: self.settings.node,
@@ -446,85 +347,6 @@ impl Hub {
             digests: Box::new(*self.roster.digests()),
         };
         edge.publish(Publication::plain(self.subjects.beat_nodes(), beat.encode())).unwrap_or_default();
-    }
-
-    fn note_routers(&mut self, now: Now, edge: &mut dyn Edge) {
-        let live = if self.connected { self.routers.live_count(now.ms) } else { 0 };
-        self.cells.routers.set(live as u64);
-        if live > 0 {
-            self.routerless_since = None;
-        } else {
-            self.routerless_since.get_or_insert(now.ms);
-        }
-        let serving = self.serving(now);
-        let served = !matches!(serving, Serving::NoBus | Serving::NoRouter);
-        if self.was_served && !served {
-            self.to_all_shards(edge, &ToShard::Unserved);
-        }
-        self.was_served = served;
-    }
-
-    /// Whether handshakes can be served.
-    pub fn serving(&self, now: Now) -> Serving {
-        match self.routerless_since {
-            _ if !self.connected => Serving::NoBus,
-            _ if self.closed => Serving::Closed,
-            None => Serving::Yes,
-            Some(since_ms) if now.ms.saturating_sub(since_ms) < ROUTERS_MS => Serving::Soon,
-            Some(_) => Serving::NoRouter,
-        }
-    }
-
-    // --- leaving ---
-
-    /// Whether the node drains.
-    pub fn is_draining(&self) -> bool {
-        self.state != NodeState::Live
-    }
-
-    /// Says so to routers and `/readyz`; nobody is closed yet.
-    pub fn announce_drain(&mut self, now: Now, edge: &mut dyn Edge) {
-        self.state = NodeState::Draining;
-        self.cells.draining.set(1);
-        if self.connected {
-            self.beat_ms = now.ms;
-            self.beat(now, edge);
-        }
-    }
-
-    /// Closes all connections over the window.
-    pub fn start_drain(&mut self, now: Now, edge: &mut dyn Edge, window_ms: u64) {
-        self.announce_drain(now, edge);
-        self.closed = true;
-        self.empty.fill(false);
-        self.to_all_shards(edge, &ToShard::Drain { window_ms });
-    }
-
-    /// Closes what is left, now.
-    pub fn close_all(&mut self, edge: &mut dyn Edge, close: holdfast_protocol::close::Close) {
-        self.closed = true;
-        self.empty.fill(false);
-        self.to_all_shards(edge, &ToShard::CloseAll(close));
-    }
-
-    pub(super) fn uncordon(&mut self, edge: &mut dyn Edge) {
-        self.state = NodeState::Live;
-        self.closed = false;
-        self.cells.draining.set(0);
-        self.to_all_shards(edge, &ToShard::Uncordon);
-    }
-
-    /// Whether each shard has said that it is empty since the last order to close.
-    pub fn is_empty(&self) -> bool {
-        self.empty.iter().all(|empty| *empty)
-    }
-
-    /// The last words: what changed, and a beat that takes the node off every roster.
-    pub fn leave(&mut self, now: Now, edge: &mut dyn Edge) {
-        self.state = NodeState::Gone;
-        if self.connected {
-            self.beat(now, edge);
-        }
     }
 
     // --- small ---

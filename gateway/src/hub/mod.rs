@@ -9,13 +9,20 @@
 
 mod core;
 mod edge;
+mod ending;
+mod life;
+mod outside;
 mod packets;
 mod receipts;
 pub mod requests;
 mod roster;
 mod routers;
 pub mod shell;
+#[cfg(test)]
+mod tests;
 mod upstream;
+mod waiting;
 
-pub use core::{Hub, HubSettings, Serving};
+pub use core::{Hub, HubSettings};
 pub use edge::{Edge, Publication, Received, Unsent};
+pub use life::Serving;

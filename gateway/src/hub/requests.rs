@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::core::Serving;
+use super::life::Serving;
 use crate::auth::Backend;
 use crate::session::{Failure, Outcome};
 

@@ -72,13 +72,14 @@ impl Routers {
         let fenced = self.fences.get(&id).is_some_and(|fence| term < *fence);
         let router = self.router(id, now_ms);
         let expected = router.next_packet;
-        if expected.is_some_and(|expected| number < expected) {
+        // A router that had taken this node for lost counts from 1 again; what it sent before then is gone.
+        if expected.is_some_and(|expected| number < expected) && number != 1 {
             return Verdict::Duplicate;
         }
         router.next_packet = Some(number + 1);
         if fenced {
             Verdict::Fenced
-        } else if expected.is_some_and(|expected| number > expected) {
+        } else if expected.is_some_and(|expected| number != expected) {
             Verdict::TakeAfterHole
         } else {
             Verdict::Take

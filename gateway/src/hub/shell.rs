@@ -11,40 +11,35 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use async_nats::{HeaderMap, Message, StatusCode};
-use bytes::Bytes;
+use async_nats::Message;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use holdfast_daemon::admin::Condition;
-use holdfast_daemon::bus::{Bus, BusError, Outgoing, PublishError, Subscription};
-use holdfast_daemon::config::Secret;
+use holdfast_daemon::bus::{Bus, BusError, Subscription};
 use holdfast_daemon::shutdown::Shutdown;
 use holdfast_protocol::close::Close;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::core::{Hub, Serving};
-use super::edge::{Edge, Publication, Received, Unsent};
+use super::core::Hub;
+use super::edge::{Edge, Publication};
+use super::ending::{Push, Stage};
+use super::life::Serving;
+use super::outside::{Outside, received};
 use super::requests::{Asked, BusRequests, QUEUE};
-use crate::auth::{Authenticator, Refusal};
+use crate::auth::Authenticator;
 use crate::clock::{Clock, Now};
-use crate::handshake::Endpoint;
-use crate::link::{ConnRef, ToHub, ToShard};
+use crate::link::{ToHub, ToShard};
 use crate::metrics::HubCells;
-use crate::session::{Outcome, Ticket};
 
 /// Batches of one shard's turn that may wait for the hub; a shard that finds no place keeps its own and reads no more
 /// from clients.
 pub const TO_HUB_QUEUE: usize = 256;
 /// Batches that may wait for a shard; what is beyond stays in the hub's backlog.
 pub const TO_SHARD_QUEUE: usize = 64;
-/// Messages in a shard's backlog beyond which the hub stops reading packets, until the shard has caught up.
-const BACKLOG_MAX: usize = 50_000;
 /// Messages taken from one subscription in a turn: a bound on the work between two flushes.
 const TAKE_MAX: usize = 2048;
-/// Verifications with callout or key fetch at once; more are refused as unavailable.
-const VERIFICATIONS_MAX: usize = 4096;
 /// How long connections may take to close beyond the drain's window, and after the order to close at once.
 const CLOSE_GRACE: Duration = Duration::from_secs(5);
 
@@ -126,91 +121,6 @@ struct Subscriptions {
     inbox: Subscription,
 }
 
-type Verifying = Pin<Box<dyn Future<Output = (ConnRef, Ticket, Result<crate::auth::Identity, Refusal>)>>>;
-
-/// The core's way out: the bus, the shards' backlogs, verifications.
-struct Outside {
-    bus: Bus,
-    cells: Arc<HubCells>,
-    to_shards: Vec<mpsc::Sender<Vec<ToShard>>>,
-    /// Per shard: read by nobody but [`Outside::hand_over`], bounded by not reading the bus over [`BACKLOG_MAX`].
-    backlogs: Vec<Vec<ToShard>>,
-    callers: HashMap<u64, oneshot::Sender<Outcome<Bytes>>>,
-    next_caller: u64,
-    authenticator: Authenticator,
-    clock: Clock,
-    verifying: FuturesUnordered<Verifying>,
-}
-
-impl Edge for Outside {
-    fn publish(&mut self, message: Publication) -> Result<(), Unsent> {
-        let headers = (!message.headers.is_empty()).then(|| {
-            let mut headers = HeaderMap::new();
-            for (name, value) in message.headers {
-                headers.insert(name, value);
-            }
-            headers
-        });
-        let outgoing = Outgoing { subject: message.subject, reply: message.reply, headers, payload: message.payload };
-        self.bus.try_publish(outgoing).map_err(|error| match error {
-            PublishError::TooBig => Unsent::TooBig,
-            PublishError::Disconnected | PublishError::Full | PublishError::Subject => Unsent::Away,
-        })
-    }
-
-    fn to_shard(&mut self, shard: u16, message: ToShard) {
-        if let Some(backlog) = self.backlogs.get_mut(usize::from(shard)) {
-            backlog.push(message);
-        }
-    }
-
-    fn answer(&mut self, caller: u64, result: Outcome<Bytes>) {
-        if let Some(answer) = self.callers.remove(&caller) {
-            // Nobody waits any more where the handshake was given up.
-            drop(answer.send(result));
-        }
-    }
-
-    fn verify(&mut self, conn: ConnRef, ticket: Ticket, endpoint: Arc<Endpoint>, token: Secret) {
-        if self.verifying.len() >= VERIFICATIONS_MAX {
-            let result = Err(Refusal::Unavailable);
-            self.to_shard(conn.shard, ToShard::Verified { conn, ticket, result });
-            return;
-        }
-        let (authenticator, clock) = (self.authenticator.clone(), self.clock);
-        self.verifying.push(Box::pin(async move {
-            let now_unix_s = clock.now().unix_ms / 1000;
-            let result = authenticator.authenticate(&endpoint, Some(token.expose()), None, now_unix_s).await;
-            (conn, ticket, result)
-        }));
-    }
-}
-
-impl Outside {
-    /// Hands each shard its backlog where there is place.
-    fn hand_over(&mut self) {
-        let mut waiting = 0;
-        for (backlog, shard) in self.backlogs.iter_mut().zip(&self.to_shards) {
-            if backlog.is_empty() {
-                continue;
-            }
-            if let Ok(place) = shard.try_reserve() {
-                place.send(std::mem::take(backlog));
-            }
-            waiting += backlog.len();
-        }
-        self.cells.shard_backlog.set(waiting as u64);
-    }
-
-    fn is_waiting(&self) -> bool {
-        self.backlogs.iter().any(|backlog| !backlog.is_empty())
-    }
-
-    fn is_behind(&self) -> bool {
-        self.backlogs.iter().any(|backlog| backlog.len() > BACKLOG_MAX)
-    }
-}
-
 /// The running hub.
 struct Shell {
     hub: Hub,
@@ -222,42 +132,6 @@ struct Shell {
     clock: Clock,
     timer: Pin<Box<Sleep>>,
     stalled: bool,
-}
-
-/// Where a shutdown is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
-    Serving,
-    /// Unready, still accepting; until then.
-    Announced(Instant),
-    /// Closing, paced; until then.
-    Draining(Instant),
-    /// Told all to close; until then.
-    Closing(Instant),
-    /// Everybody is gone, or out of patience.
-    Over,
-}
-
-impl Stage {
-    const fn until(self) -> Option<Instant> {
-        match self {
-            Self::Serving | Self::Over => None,
-            Self::Announced(until) | Self::Draining(until) | Self::Closing(until) => Some(until),
-        }
-    }
-
-    const fn is_closing(self) -> bool {
-        matches!(self, Self::Draining(_) | Self::Closing(_))
-    }
-}
-
-/// What moves a shutdown on.
-#[derive(Debug, Clone, Copy)]
-enum Push {
-    FirstSignal,
-    SecondSignal,
-    TimeOver,
-    AllGone,
 }
 
 /// Subscribes and serves until a shutdown is through: everybody closed, or out of patience. `ready` is called once, when
@@ -492,18 +366,6 @@ fn take(subscription: &mut Subscription, cx: &mut Context<'_>, mut apply: impl F
         }
     }
     true
-}
-
-fn received(message: Message) -> Received {
-    let header = |name: &str| message.headers.as_ref().and_then(|headers| headers.get(name)).map(ToString::to_string);
-    let error = header("Nats-Service-Error-Code")
-        .map(|code| (code.parse().unwrap_or(500), header("Nats-Service-Error").unwrap_or_default()));
-    Received {
-        no_responders: message.status == Some(StatusCode::NO_RESPONDERS),
-        error,
-        subject: message.subject.into_string(),
-        payload: message.payload,
-    }
 }
 
 impl Conditions {

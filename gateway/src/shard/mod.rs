@@ -16,6 +16,8 @@ mod names;
 mod questions;
 pub mod runtime;
 mod table;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -1,0 +1,267 @@
+//! The cells of a process as metric families, summed over shards when somebody asks.
+
+use std::sync::Arc;
+
+use holdfast_protocol::close::Close;
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::{Counter as ProtoCounter, Gauge as ProtoGauge, LabelPair, Metric, MetricFamily, MetricType};
+
+use super::{CLOSE_LABELS, Cell, Drop, Handshake, HubCells, Initiator, Opcode, Reach, ShardCells, Transport};
+
+/// Exports the cells of a process.
+#[derive(Debug)]
+pub struct GatewayCollector {
+    hub: Arc<HubCells>,
+    shards: Vec<Arc<ShardCells>>,
+    build: Desc,
+}
+
+impl GatewayCollector {
+    /// A collector over the process's cells.
+    ///
+    /// # Errors
+    /// Never for the names in this file; the metrics crate checks them at run time.
+    pub fn new(hub: Arc<HubCells>, shards: Vec<Arc<ShardCells>>) -> prometheus::Result<Self> {
+        let build = Desc::new(
+            "holdfast_gateway_build_info".to_owned(),
+            "The build that runs".to_owned(),
+            vec!["version".to_owned()],
+            std::collections::HashMap::new(),
+        )?;
+        Ok(Self { hub, shards, build })
+    }
+
+    fn sum(&self, read: impl Fn(&ShardCells) -> &Cell) -> u64 {
+        self.shards.iter().map(|shard| read(shard).value()).fold(0, u64::wrapping_add)
+    }
+}
+
+impl Collector for GatewayCollector {
+    fn desc(&self) -> Vec<&Desc> {
+        vec![&self.build]
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let mut families = Families::default();
+        let version = [("version", env!("CARGO_PKG_VERSION"))];
+        families.gauge("build_info", "The build that runs", &[(&version, 1)]);
+        self.collect_state(&mut families);
+        self.collect_traffic(&mut families);
+        self.collect_hub(&mut families);
+        families.0
+    }
+}
+
+impl GatewayCollector {
+    fn collect_state(&self, out: &mut Families) {
+        out.labelled_gauge("connections", "Open client connections", "transport", Transport::ALL, |t| {
+            (t.label(), self.sum(|s| &s.connections[t as usize]))
+        });
+        for (name, help, value) in [
+            ("users", "Users with a connection, summed over shards", self.sum(|s| &s.users)),
+            ("rooms", "Rooms with a member, summed over shards", self.sum(|s| &s.rooms)),
+            ("room_memberships", "Memberships of connections in rooms", self.sum(|s| &s.memberships)),
+            ("hub_backlog_messages", "Messages that wait for the hub", self.sum(|s| &s.hub_backlog)),
+            ("shard_backlog_messages", "Messages that wait for shards", self.hub.shard_backlog.value()),
+            ("routers", "Routers that are live as this node hears them", self.hub.routers.value()),
+            ("roster_sequence", "The last roster batch published", self.hub.roster_seq.value()),
+            ("draining", "1 while the node drains", self.hub.draining.value()),
+        ] {
+            out.gauge(name, help, &[(&[], value)]);
+        }
+    }
+
+    fn collect_traffic(&self, out: &mut Families) {
+        out.labelled_counter("handshakes_total", "Handshakes by result", "result", Handshake::ALL, |h| {
+            (h.label(), self.sum(|s| &s.handshakes[h as usize]))
+        });
+        let mut closed = Vec::new();
+        for row in 0..CLOSE_LABELS {
+            let (code, reason) = match Close::ALL.get(row) {
+                Some(close) => (close.code().to_string(), close.label()),
+                None => ("app".to_owned(), "application"),
+            };
+            for initiator in Initiator::ALL {
+                let value = self.sum(|s| &s.closed[row][*initiator as usize]);
+                closed.push((code.clone(), reason, initiator.label(), value));
+            }
+        }
+        let rows: Vec<_> = closed
+            .iter()
+            .map(|(code, reason, by, value)| {
+                ([("code", code.as_str()), ("reason", *reason), ("initiator", *by)], *value)
+            })
+            .collect();
+        let rows: Vec<(&[(&str, &str)], u64)> = rows.iter().map(|(labels, value)| (&labels[..], *value)).collect();
+        out.counter("connections_closed_total", "Connections closed, by code and by who closed first", &rows);
+        out.labelled_counter("frames_received_total", "Frames from clients", "opcode", Opcode::ALL, |o| {
+            (o.label(), self.sum(|s| &s.frames_received[o as usize]))
+        });
+        out.labelled_counter("frames_sent_total", "Frames to clients", "opcode", Opcode::ALL, |o| {
+            (o.label(), self.sum(|s| &s.frames_sent[o as usize]))
+        });
+        out.labelled_counter("deliveries_total", "Copies of messages handed to sockets", "target", Reach::ALL, |r| {
+            (r.label(), self.sum(|s| &s.deliveries[r as usize]))
+        });
+        out.labelled_counter("dropped_total", "Copies of messages not delivered", "reason", Drop::ALL, |d| {
+            (d.label(), self.sum(|s| &s.dropped[d as usize]))
+        });
+        for (name, help, value) in [
+            ("received_bytes_total", "Bytes read from sockets", self.sum(|s| &s.received_bytes)),
+            ("sent_bytes_total", "Bytes written to sockets", self.sum(|s| &s.sent_bytes)),
+            ("writes_total", "Write calls on sockets", self.sum(|s| &s.writes)),
+            ("filtered_total", "Copies that Hf-Only and Hf-Except left out", self.sum(|s| &s.filtered)),
+            ("gaps_total", "Times a client was told of a loss", self.sum(|s| &s.gaps)),
+            (
+                "acks_untracked_total",
+                "Copies not tracked for acked: the table was full",
+                self.sum(|s| &s.acks_untracked),
+            ),
+        ] {
+            out.counter(name, help, &[(&[], value)]);
+        }
+    }
+
+    fn collect_hub(&self, out: &mut Families) {
+        let hub = &self.hub;
+        for (name, help, cell) in [
+            ("roster_batches_total", "Roster batches published", &hub.roster_batches),
+            ("roster_changes_total", "Roster changes published", &hub.roster_changes),
+            ("roster_wait_timeouts_total", "Joins and binds no router confirmed in time", &hub.roster_wait_timeouts),
+            ("snapshots_total", "Rosters sent whole", &hub.snapshots),
+            ("packets_total", "Packets from routers", &hub.packets),
+            ("packets_fenced_total", "Packets of routers that were given up", &hub.packets_fenced),
+            ("packet_holes_total", "Holes in a router's packet numbers", &hub.packet_holes),
+            ("packets_malformed_total", "Internal messages that could not be read", &hub.packets_malformed),
+            ("upstream_published_total", "Client messages published", &hub.published),
+            ("upstream_failed_total", "Client messages that could not be published", &hub.publish_failed),
+            ("requests_total", "Client requests published", &hub.requests),
+            ("request_timeouts_total", "Requests nobody answered in time", &hub.request_timeouts),
+            ("receipts_expired_total", "Receipts a shard did not complete in time", &hub.receipts_expired),
+            ("facts_lost_total", "Facts that could not be published", &hub.facts_lost),
+            ("bus_stalls_total", "Times the bus was not read because a shard was behind", &hub.bus_stalls),
+        ] {
+            out.counter(name, help, &[(&[], cell.value())]);
+        }
+    }
+}
+
+/// Metric families under construction.
+#[derive(Default)]
+struct Families(Vec<MetricFamily>);
+
+type Row<'a> = (&'a [(&'a str, &'a str)], u64);
+
+impl Families {
+    fn labelled_gauge<T: Copy>(
+        &mut self,
+        name: &str,
+        help: &str,
+        label: &str,
+        all: &[T],
+        read: impl Fn(T) -> (&'static str, u64),
+    ) {
+        self.rows(name, help, label, all, read, MetricType::GAUGE);
+    }
+
+    fn labelled_counter<T: Copy>(
+        &mut self,
+        name: &str,
+        help: &str,
+        label: &str,
+        all: &[T],
+        read: impl Fn(T) -> (&'static str, u64),
+    ) {
+        self.rows(name, help, label, all, read, MetricType::COUNTER);
+    }
+
+    fn rows<T: Copy>(
+        &mut self,
+        name: &str,
+        help: &str,
+        label: &str,
+        all: &[T],
+        read: impl Fn(T) -> (&'static str, u64),
+        kind: MetricType,
+    ) {
+        let values: Vec<_> = all.iter().map(|item| read(*item)).collect();
+        let rows: Vec<_> = values.iter().map(|(value, count)| ([(label, *value)], *count)).collect();
+        let rows: Vec<Row<'_>> = rows.iter().map(|(labels, count)| (&labels[..], *count)).collect();
+        self.family(name, help, &rows, kind);
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, rows: &[Row<'_>]) {
+        self.family(name, help, rows, MetricType::GAUGE);
+    }
+
+    fn counter(&mut self, name: &str, help: &str, rows: &[Row<'_>]) {
+        self.family(name, help, rows, MetricType::COUNTER);
+    }
+
+    fn family(&mut self, name: &str, help: &str, rows: &[Row<'_>], kind: MetricType) {
+        let mut family = MetricFamily::default();
+        family.set_name(format!("holdfast_gateway_{name}"));
+        family.set_help(help.to_owned());
+        family.set_field_type(kind);
+        let metrics = rows.iter().map(|(labels, value)| metric(labels, *value, kind)).collect();
+        family.set_metric(metrics);
+        self.0.push(family);
+    }
+}
+
+fn metric(labels: &[(&str, &str)], value: u64, kind: MetricType) -> Metric {
+    #[expect(clippy::cast_precision_loss, reason = "the exposition format has doubles; counts stay far below 2^53")]
+    let value = value as f64;
+    let mut metric = Metric::default();
+    let labels = labels
+        .iter()
+        .map(|(name, value)| {
+            let mut pair = LabelPair::default();
+            pair.set_name((*name).to_owned());
+            pair.set_value((*value).to_owned());
+            pair
+        })
+        .collect();
+    metric.set_label(labels);
+    if kind == MetricType::GAUGE {
+        let mut gauge = ProtoGauge::default();
+        gauge.set_value(value);
+        metric.set_gauge(gauge);
+    } else {
+        let mut counter = ProtoCounter::default();
+        counter.set_value(value);
+        metric.set_counter(counter);
+    }
+    metric
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_close_and_every_drop_is_there_at_zero() {
+        let shard = Arc::new(ShardCells::default());
+        shard.closed(4999, Initiator::Client).add(2);
+        let collector =
+            GatewayCollector::new(Arc::default(), vec![shard.clone(), Arc::default()]).expect("valid names");
+        let registry = prometheus::Registry::new();
+        registry.register(Box::new(collector)).expect("registered once");
+
+        let text = prometheus::TextEncoder::new().encode_to_string(&registry.gather()).expect("encodes");
+
+        for close in Close::ALL {
+            assert!(text.contains(&format!("reason=\"{}\"", close.label())), "{close:?}");
+        }
+        for drop in Drop::ALL {
+            assert!(
+                text.contains(&format!("holdfast_gateway_dropped_total{{reason=\"{}\"}} 0", drop.label())),
+                "{drop:?}"
+            );
+        }
+        assert!(text.contains(
+            "holdfast_gateway_connections_closed_total{code=\"app\",reason=\"application\",initiator=\"client\"} 2"
+        ));
+        assert!(text.contains("# TYPE holdfast_gateway_connections gauge"));
+    }
+}
