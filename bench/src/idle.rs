@@ -63,7 +63,8 @@ pub(crate) async fn run(args: &IdleArgs, report: &mut Report) -> anyhow::Result<
 async fn measure(args: &IdleArgs, case: &Case, report: &mut Report) -> anyhow::Result<()> {
     let to = if case.tls { args.to_tls } else { args.to };
     note(&format!("{}: {} → {to} connections", case.label, args.from));
-    let builder = Cluster::builder();
+    // Pings would want answers, and idle is idle: the memory of a connection does not depend on them.
+    let builder = Cluster::builder().gateway_setting("HOLDFAST_SESSION__HEARTBEAT", "1h");
     let cluster = if case.tls { builder.tls() } else { builder }.start().await;
     let gateway = cluster.gateway(0);
     let opening = Opening {

@@ -159,7 +159,7 @@ fn render(what: &What, answer: &Value) -> String {
         }
         What::Room { .. } => {
             let members = answer.get("members").and_then(Value::as_array).cloned().unwrap_or_default();
-            let mut text = format!("{}: {} members", cell(answer, "room"), cell(answer, "count"));
+            let mut text = format!("{}: {} in it", cell(answer, "room"), cell(answer, "count"));
             if !members.is_empty() {
                 text.push('\n');
                 text.push_str(&members_table(&members));
@@ -230,7 +230,7 @@ mod tests {
             "members": [{"connection": "c1", "user": "ana", "node": "g1", "device": "ios"}], "next": "c1"});
         assert_eq!(
             render(&what(&["room", "chat/5"]), &room),
-            "chat/5: 1 members\nCONNECTION  USER  NODE  DEVICE\nc1          ana   g1    ios\nmore: --after 'c1'"
+            "chat/5: 1 in it\nCONNECTION  USER  NODE  DEVICE\nc1          ana   g1    ios\nmore: --after 'c1'"
         );
     }
 

@@ -237,10 +237,11 @@ fn sentence(receipt: &Receipt) -> String {
     let late =
         if receipt.late_nodes > 0 { format!(", {} of them silent so far", receipt.late_nodes) } else { String::new() };
     format!(
-        "{} matched: {}  ({} nodes asked{late}; id {})",
+        "{} matched: {}  ({} {} asked{late}; id {})",
         receipt.matched,
         parts.join(", "),
         receipt.nodes,
+        if receipt.nodes == 1 { "node" } else { "nodes" },
         receipt.id
     )
 }
