@@ -32,6 +32,12 @@ impl Headers for [(&str, &str)] {
     }
 }
 
+impl<H: Headers + ?Sized> Headers for &H {
+    fn each<'a>(&'a self, visit: &mut dyn FnMut(&'a str, &'a str)) {
+        (**self).each(visit);
+    }
+}
+
 /// Which receipt is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ReceiptMode {

@@ -36,6 +36,7 @@ pub(super) struct Node {
     /// How much the tables hold for it.
     pub(super) entries: u64,
     ack_due: bool,
+    is_dirty: bool,
     pinged_ms: u64,
     builder: PacketBuilder,
     number: u64,
@@ -145,6 +146,7 @@ impl Fleet {
             digests: Box::new([0; PARTITIONS]),
             entries: 0,
             ack_due: false,
+            is_dirty: false,
             pinged_ms: 0,
             builder: PacketBuilder::default(),
             number: 0,
@@ -224,7 +226,9 @@ impl Fleet {
 
     /// Something is owed to the node at the end of the turn.
     pub(super) fn touch(&mut self, slot: Slot) {
-        if !self.dirty.contains(&slot) {
+        if let Some(node) = self.get_mut(slot)
+            && !std::mem::replace(&mut node.is_dirty, true)
+        {
             self.dirty.push(slot);
         }
     }
@@ -257,6 +261,7 @@ impl Fleet {
         let mut dirty = std::mem::take(&mut self.dirty);
         for slot in dirty.drain(..) {
             let Some(node) = self.get_mut(slot) else { continue };
+            node.is_dirty = false;
             if !node.builder.is_empty() {
                 actions.push(node.finish(me, term));
             }
@@ -275,6 +280,7 @@ impl Fleet {
             bytes += node.builder.len();
             node.builder = PacketBuilder::default();
             node.ack_due = false;
+            node.is_dirty = false;
         }
         self.dirty.clear();
         bytes

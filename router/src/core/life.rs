@@ -58,14 +58,16 @@ impl Router {
 
     /// Stops handling at once; what is held is thrown away and counted.
     fn stop(&mut self, now: Now) {
-        self.actions.push(Action::CloseWork);
         self.tally.fenced += 1;
+        // Packets that were full before the turn's end are held here.
+        self.actions.retain(|action| !matches!(action, Action::ToNode(..)));
         let packed = self.fleet.discard();
         self.tally.drop(Dropped::PacketCutOff, u64::from(packed > 0));
         self.tally.drop(Dropped::ReceiptCutOff, self.receipts.discard() as u64);
         self.tally.drop(Dropped::QueryCutOff, self.questions.discard() as u64);
         self.membership.restart(now.ms);
         self.own_nothing(now);
+        self.actions.push(Action::CloseWork);
     }
 
     /// Our voice did not come back in time, or others gave us up: stop, and join anew.

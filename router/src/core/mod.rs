@@ -185,11 +185,11 @@ impl Router {
     pub fn end_turn(&mut self, now: Now, facts_max: usize, actions: &mut Vec<Action>) {
         if self.phase != Phase::Left {
             self.stop_if_cut_off(now);
+            self.fleet.flush(self.membership.term(), &mut self.actions);
             if self.is_proven(now) {
                 let sent = self.presence.drain(&self.settings.subjects, facts_max, &mut self.actions);
                 self.tally.facts += sent as u64;
             }
-            self.fleet.flush(self.membership.term(), &mut self.actions);
         }
         actions.append(&mut self.actions);
     }

@@ -46,8 +46,9 @@ pub const BEAT_INTERVAL_MS: u64 = 100;
 pub const SELF_SILENCE_MS: u64 = 500;
 /// A router that others have not heard for so long has crashed. Longer than [`SELF_SILENCE_MS`]: it stops first.
 pub const ROUTER_SILENCE_MS: u64 = 700;
-/// How long a joining router listens before it may be whole.
-pub const JOIN_WAIT_MS: u64 = 300;
+/// How long a joining router listens before it may be whole: longer than nodes take from beat to beat, so that one whose
+/// answer to our discovery is late has been heard, and is waited for.
+pub const JOIN_WAIT_MS: u64 = 600;
 /// How long an old owner goes on forwarding after an orderly change.
 pub const HANDOVER_MS: u64 = 300;
 /// From when on after an orderly change the new owner answers, …

@@ -1,1 +1,7 @@
-//! Routers driven by hand.
+//! Routers driven by hand, over a bus that is a list: what a whole router does, rule by rule.
+
+mod facts;
+mod lives;
+mod messages;
+mod mirror;
+mod world;

@@ -1,0 +1,137 @@
+//! Facts: each once in a steady state, by whoever owns the key; again with the same id where the owner may have failed.
+
+use std::collections::HashMap;
+
+use super::world::World;
+use super::world::gateway;
+use crate::core::announce::Pattern;
+use crate::core::event::Event;
+use crate::core::settings::Settings;
+
+fn counts(facts: &[(String, serde_json::Value)]) -> HashMap<&str, usize> {
+    let mut counts = HashMap::new();
+    for (subject, _) in facts {
+        *counts.entry(&**subject).or_default() += 1;
+    }
+    counts
+}
+
+#[test]
+fn each_transition_is_told_once_however_many_routers_there_are() {
+    let mut world = World::live(3, 2);
+    for n in 0..30 {
+        world.up(0, &format!("u{n}"));
+        world.up(1, &format!("u{n}"));
+        world.room(0, &format!("r{n}"), 1);
+        world.room(1, &format!("r{n}"), 1);
+        world.room(0, &format!("r{n}"), 0);
+        world.room(1, &format!("r{n}"), 0);
+        world.down(0, &format!("u{n}"));
+        world.down(1, &format!("u{n}"));
+    }
+    world.run(4_500);
+    let early = world.facts();
+    assert!(counts(&early).keys().all(|subject| !subject.contains("offline")), "the linger is 5 s");
+    world.run(1_000);
+    let late = world.facts();
+
+    let all: Vec<_> = early.into_iter().chain(late).collect();
+    let counts = counts(&all);
+    assert_eq!(counts.len(), 30 * 4, "online, offline, occupied, vacated");
+    assert!(counts.values().all(|count| *count == 1), "{counts:?}");
+    let ids: std::collections::HashSet<_> = all.iter().map(|(_, body)| body["id"].to_string()).collect();
+    assert_eq!(ids.len(), all.len());
+}
+
+#[test]
+fn a_body_tells_who_where_when_and_why() {
+    let mut world = World::live(1, 1);
+    world.up(0, "ana");
+    let facts = world.facts();
+    let [(subject, body)] = &facts[..] else { panic!("{facts:?}") };
+    assert_eq!(subject, "hf.event.user.online.ana");
+    assert_eq!((&body["user"], &body["cause"]), (&"ana".into(), &"connect".into()));
+    assert_eq!(body["node"], gateway(1).as_str());
+    assert!(body["time"].as_str().is_some_and(|time| time.ends_with('Z')));
+}
+
+#[test]
+fn a_lost_node_is_told_with_all_that_was_on_it() {
+    let mut world = World::live(2, 2);
+    world.up(0, "ana");
+    world.up(0, "both");
+    world.up(1, "both");
+    world.room(0, "r", 2);
+    world.nodes[0].silent = true;
+    world.facts();
+    world.run(1_500);
+    for at in 0..2 {
+        world.apply(at, Event::NodeMissing(gateway(1)));
+        world.turn(at);
+    }
+    world.run(5_500);
+
+    let facts = world.facts();
+    let lost = format!("hf.event.node.lost.{}", gateway(1));
+    let wanted = ["hf.event.room.vacated.r", &lost, "hf.event.user.offline.ana"];
+    assert_eq!(counts(&facts), wanted.into_iter().map(|subject| (subject, 1)).collect());
+    assert!(facts.iter().all(|(_, body)| body["cause"] == "node_lost"));
+}
+
+#[test]
+fn what_a_crashed_owner_may_not_have_told_is_told_again_with_the_same_id() {
+    let mut world = World::live(2, 1);
+    // Frozen before it takes what follows: half of it is its own.
+    world.members[0].frozen = true;
+    for n in 0..40 {
+        world.room(0, &format!("r{n}"), 1);
+    }
+    let survivor = world.facts().len();
+    assert!((1..40).contains(&survivor), "{survivor}");
+
+    world.run(1_000);
+
+    assert_eq!(survivor + world.facts().len(), 40);
+}
+
+#[test]
+fn changes_during_an_outage_of_the_only_router_are_told_afterwards() {
+    let mut world = World::live(1, 1);
+    world.up(0, "ana");
+    world.facts();
+    world.apply(0, Event::BusDown);
+    world.turn(0);
+    world.change(0, super::world::down("ana"), true);
+    world.change(0, super::world::up("bob"), true);
+    world.run(3_000);
+    assert!(world.facts().is_empty());
+
+    world.apply(0, Event::BusUp { max_payload: 1 << 20 });
+    world.turn(0);
+    world.run(6_000);
+
+    let facts = world.facts();
+    let wanted = ["hf.event.user.online.bob", "hf.event.user.offline.ana"];
+    assert_eq!(counts(&facts), wanted.into_iter().map(|subject| (subject, 1)).collect());
+}
+
+#[test]
+fn announced_rooms_tell_each_change_with_the_count() {
+    let mut world = World::new(0, 2);
+    let announce = vec![Pattern::parse("game/**").expect("a pattern")];
+    world.add_router(1, Settings { announce, ..Settings::default() });
+    world.run(1_000);
+    world.room(0, "game/1", 2);
+    world.room(1, "game/1", 1);
+    world.room(0, "game/1", 0);
+    world.room(0, "chat/1", 2);
+
+    let facts: Vec<(String, u64)> = world
+        .facts()
+        .into_iter()
+        .filter(|(subject, _)| subject.contains("joined") || subject.contains("left"))
+        .map(|(subject, body)| (subject, body["count"].as_u64().expect("a count")))
+        .collect();
+    let joined = "hf.event.room.joined.game=2F1".to_owned();
+    assert_eq!(facts, [(joined.clone(), 2), (joined, 3), ("hf.event.room.left.game=2F1".to_owned(), 1)]);
+}
