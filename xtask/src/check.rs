@@ -19,7 +19,7 @@ pub(crate) fn run() -> Result<ExitCode> {
     step("clippy", cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"], |_| {}));
     step(
         "rustdoc",
-        cargo(&["doc", "--workspace", "--no-deps"], |command| {
+        cargo(&["doc", "--workspace", "--no-deps", "--document-private-items"], |command| {
             command.env("RUSTDOCFLAGS", "-D warnings");
         }),
     );

@@ -2,6 +2,7 @@
 
 mod autobahn;
 mod browser;
+mod chart;
 
 use crate::{SKIPPED, run};
 use anyhow::Result;
@@ -18,7 +19,7 @@ pub(crate) enum Suite {
     Browser,
     /// WebSocket and STOMP client libraries of several languages.
     Clients,
-    /// The Helm chart against a real Kubernetes API.
+    /// The Helm chart, rendered by a real helm; on a cluster too with `-- --cluster`.
     Chart,
     /// Networks that lose, delay and cut.
     Faults,
@@ -39,7 +40,7 @@ pub(crate) fn run(suite: Suite, arguments: &[String]) -> Result<ExitCode> {
         Suite::Conformance => autobahn::run(arguments)?,
         Suite::Browser => browser::run(arguments)?,
         Suite::Clients => not_yet("the runs of other people's client libraries"),
-        Suite::Chart => not_yet("the Helm chart"),
+        Suite::Chart => chart::run(arguments)?,
         Suite::Faults => not_yet("the network fault injection"),
     };
     Ok(match outcome {
