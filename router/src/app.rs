@@ -4,10 +4,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use holdfast_daemon::admin::{Admin, AdminError, Readiness};
-use holdfast_daemon::bus::{Bus, BusError, BusMetrics, BusStatus};
+use holdfast_daemon::bus::{Bus, BusError, BusMetrics};
 use holdfast_daemon::config::Loaded;
 use holdfast_daemon::logging::{self, chain};
-use holdfast_daemon::ready::Ready;
 use holdfast_daemon::shutdown::{Shutdown, Tasks};
 use holdfast_daemon::telemetry::TelemetryError;
 use holdfast_daemon::{build_info, process, random};
@@ -87,9 +86,17 @@ async fn serve(node: NodeId, settings: &RouterSettings) -> Result<(), AppError> 
     let subjects = core.subjects.clone();
     let service = MicroService::new(&settings.service.name, node.as_str(), &subjects, unix_ms());
     let router = Router::new(node, core);
-    let parts = Parts { bus: bus.clone(), subjects, router, service, metrics, conditions, shutdown: shutdown.clone() };
+    let parts = Parts {
+        bus: bus.clone(),
+        subjects,
+        router,
+        service,
+        metrics,
+        conditions,
+        shutdown: shutdown.clone(),
+        admin: address,
+    };
     let pump = Pump::open(parts).await?;
-    announce_when_connected(&tasks, &bus, node, address);
 
     let outcome = tokio::select! {
         outcome = pump.run() => outcome,
@@ -104,18 +111,4 @@ async fn serve(node: NodeId, settings: &RouterSettings) -> Result<(), AppError> 
     }
     tracing::info!("Router ended");
     outcome.map_err(AppError::from)
-}
-
-/// Prints the ready line with the first connection.
-fn announce_when_connected(tasks: &Tasks, bus: &Bus, node: NodeId, admin: std::net::SocketAddr) {
-    let mut status = bus.status();
-    tasks.spawn("ready line", async move {
-        if status.wait_for(|status: &BusStatus| status.connected).await.is_err() {
-            return;
-        }
-        let ready = Ready { service: "router", node: node.as_str(), listen: None, listen_tls: None, admin };
-        if let Err(error) = ready.announce() {
-            tracing::warn!(%error, "Cannot print the ready line");
-        }
-    });
 }

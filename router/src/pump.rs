@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -15,6 +16,7 @@ use futures_util::{StreamExt, stream};
 use holdfast_daemon::admin::Condition;
 use holdfast_daemon::bus::{Bus, BusError, BusStatus, Outgoing, PublishError};
 use holdfast_daemon::logging::chain;
+use holdfast_daemon::ready::Ready;
 use holdfast_daemon::shutdown::Shutdown;
 use holdfast_protocol::id::NodeId;
 use holdfast_protocol::subject::Subjects;
@@ -66,6 +68,21 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// Where the ready line is. It comes when the router is live and no hand-over to it is under way: whoever waits for it
+/// gets each message once. A gateway that does not tell its roster holds it up for a while only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Announcement {
+    /// The bus was not connected yet.
+    AwaitsBus,
+    /// It was, from this millisecond on.
+    AwaitsRouter(u64),
+    /// It is out.
+    Made,
+}
+
+/// The longest that the ready line waits for the router once the bus is connected.
+const ANNOUNCEMENT_DELAY_MAX_MS: u64 = 3_000;
+
 /// The parts of the loop.
 pub struct Pump {
     bus: Bus,
@@ -83,6 +100,8 @@ pub struct Pump {
     ticks: u32,
     stop: Pin<Box<dyn Future<Output = ()> + Send>>,
     stopping: bool,
+    admin: SocketAddr,
+    announcement: Announcement,
     /// Subjects of nodes, so that each packet does not format its own.
     node_subjects: HashMap<NodeId, String>,
     actions: Vec<Action>,
@@ -121,6 +140,8 @@ pub struct Parts {
     pub conditions: Conditions,
     /// Tells when to leave.
     pub shutdown: Shutdown,
+    /// What the ready line says of the admin listener.
+    pub admin: SocketAddr,
 }
 
 impl Pump {
@@ -129,7 +150,7 @@ impl Pump {
     /// # Errors
     /// The client takes no more subscriptions.
     pub async fn open(parts: Parts) -> Result<Self, BusError> {
-        let Parts { bus, subjects, router, service, metrics, conditions, shutdown } = parts;
+        let Parts { bus, subjects, router, service, metrics, conditions, shutdown, admin } = parts;
         let inlets = Inlets::open(&bus, &subjects, router.id(), &service).await?;
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -149,6 +170,8 @@ impl Pump {
             ticks: 0,
             stop: Box::pin(async move { shutdown.first().await }),
             stopping: false,
+            admin,
+            announcement: Announcement::AwaitsBus,
             node_subjects: HashMap::new(),
             actions: Vec::new(),
             left: false,
@@ -226,12 +249,33 @@ impl Pump {
             return false;
         }
         self.router.apply(now, Event::Tick);
+        self.announce(now);
         self.ticks += 1;
         if self.ticks >= TICKS_PER_CARRY {
             self.ticks = 0;
             self.carry(now);
         }
         true
+    }
+
+    fn announce(&mut self, now: Now) {
+        match self.announcement {
+            Announcement::AwaitsBus if self.seen.connected => {
+                self.announcement = Announcement::AwaitsRouter(now.ms);
+            }
+            Announcement::AwaitsRouter(since_ms)
+                if self.router.is_settled(now.ms) || now.ms >= since_ms + ANNOUNCEMENT_DELAY_MAX_MS =>
+            {
+                self.announcement = Announcement::Made;
+                let node = self.router.id();
+                let ready =
+                    Ready { service: "router", node: node.as_str(), listen: None, listen_tls: None, admin: self.admin };
+                if let Err(error) = ready.announce() {
+                    tracing::warn!(%error, "Cannot print the ready line");
+                }
+            }
+            Announcement::AwaitsBus | Announcement::AwaitsRouter(_) | Announcement::Made => {}
+        }
     }
 
     fn carry(&mut self, now: Now) {

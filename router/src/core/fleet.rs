@@ -1,6 +1,6 @@
 //! The nodes: who they are, when they were heard, where their roster stands, and what is being packed for them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use holdfast_protocol::id::NodeId;
@@ -63,6 +63,9 @@ pub(super) struct Silence {
     pub(super) lost: Vec<Slot>,
 }
 
+/// Nodes whose numbers are remembered after they went.
+const RETIRED_MAX: usize = 1_024;
+
 /// All nodes.
 #[derive(Debug)]
 pub(super) struct Fleet {
@@ -72,6 +75,8 @@ pub(super) struct Fleet {
     slots: BTreeMap<NodeId, Slot>,
     /// Nodes with something to send at the end of the turn.
     dirty: Vec<Slot>,
+    /// The last packet numbers of nodes that were taken out: one that comes back sees no hole and no start from 1.
+    retired: VecDeque<(NodeId, u64)>,
     /// The largest packet.
     packet_bytes_max: usize,
 }
@@ -79,7 +84,15 @@ pub(super) struct Fleet {
 impl Fleet {
     /// No nodes yet.
     pub(super) const fn new(me: NodeId) -> Self {
-        Self { me, nodes: Vec::new(), free: Vec::new(), slots: BTreeMap::new(), dirty: Vec::new(), packet_bytes_max: 0 }
+        Self {
+            me,
+            nodes: Vec::new(),
+            free: Vec::new(),
+            slots: BTreeMap::new(),
+            dirty: Vec::new(),
+            retired: VecDeque::new(),
+            packet_bytes_max: 0,
+        }
     }
 
     /// Sets the largest message the bus takes.
@@ -134,6 +147,8 @@ impl Fleet {
 
     /// Adds a node that was not known.
     pub(super) fn add(&mut self, now_ms: u64, id: NodeId, sync: Sync) -> Slot {
+        let retired = self.retired.iter().position(|(retired, _)| *retired == id);
+        let number = retired.and_then(|at| self.retired.remove(at)).map_or(0, |(_, number)| number);
         let node = Node {
             id,
             state: NodeState::Live,
@@ -149,7 +164,7 @@ impl Fleet {
             is_dirty: false,
             pinged_ms: 0,
             builder: PacketBuilder::default(),
-            number: 0,
+            number,
         };
         let slot = match self.free.pop() {
             Some(index) => {
@@ -173,6 +188,10 @@ impl Fleet {
         self.slots.remove(&node.id);
         self.free.push(slot.0);
         self.dirty.retain(|dirty| *dirty != slot);
+        if self.retired.len() == RETIRED_MAX {
+            self.retired.pop_front();
+        }
+        self.retired.push_back((node.id, node.number));
         Some(node)
     }
 

@@ -9,7 +9,7 @@ use super::event::{Action, Now};
 use super::membership::Outcome;
 use super::ownership::{Change, Gained};
 use super::presence::Duty;
-use super::settings::{BEAT_INTERVAL_MS, JOIN_WAIT_MS, LEAVE_MAX_MS};
+use super::settings::{BEAT_INTERVAL_MS, HANDOVER_MS, JOIN_WAIT_MS, LEAVE_MAX_MS};
 use super::sync::{Reason, Sync};
 use super::tally::Dropped;
 use super::{Phase, Router};
@@ -102,6 +102,10 @@ impl Router {
             return;
         }
         let Some(change) = outcome.change else { return };
+        if change == Change::Orderly && self.membership.has_live_peer() {
+            // The others hear of it a little later than we do.
+            self.overlap_until_ms = now.ms + HANDOVER_MS + BEAT_INTERVAL_MS;
+        }
         let gained = self.ownership.change(now.ms, &self.membership.live(), change);
         if gained.is_empty() {
             return;
@@ -142,6 +146,8 @@ impl Router {
         self.phase = Phase::Live;
         self.was_whole = true;
         self.actions.push(Action::OpenWork);
+        // Until our beat is back.
+        self.overlap_until_ms = now.ms + BEAT_INTERVAL_MS;
         if !self.membership.has_live_peer() {
             // Nobody else would handle what comes before our beat is back.
             let outcome = self.membership.assume_live();

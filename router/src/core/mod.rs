@@ -85,6 +85,8 @@ pub struct Router {
     /// Whether the mirror was whole once: changes seen before that are no news.
     was_whole: bool,
     beat_ms: u64,
+    /// Until when two routers forward the same partitions.
+    overlap_until_ms: u64,
     membership: Membership,
     ownership: Ownership,
     fleet: Fleet,
@@ -135,6 +137,7 @@ impl Router {
             phase: Phase::Away,
             was_whole: false,
             beat_ms: 0,
+            overlap_until_ms: 0,
             membership: Membership::new(me),
             ownership: Ownership::new(me),
             fleet: Fleet::new(me),
@@ -207,6 +210,11 @@ impl Router {
     /// Whether it handles what it owns.
     pub const fn is_live(&self) -> bool {
         matches!(self.phase, Phase::Live)
+    }
+
+    /// Whether it is live and no hand-over is under way, during which messages may come twice.
+    pub const fn is_settled(&self, now_ms: u64) -> bool {
+        self.is_live() && now_ms >= self.overlap_until_ms
     }
 
     /// What there is at `now_ms`.

@@ -63,8 +63,9 @@ impl Router {
         match query {
             Query::User(user) => {
                 let slots = self.table.nodes_of_user(token::partition_of_key(&user), &user);
-                let asked = slots.iter().filter_map(|slot| self.asked(*slot, 1)).collect();
-                let lingering = self.presence.is_lingering(&user);
+                let asked: Vec<Asked> = slots.iter().filter_map(|slot| self.asked(*slot, 1)).collect();
+                // Where a node is asked and then names none, the last connection went just now.
+                let lingering = self.settings.linger_ms > 0 && !asked.is_empty() || self.presence.is_lingering(&user);
                 let ask = Ask::User { user: user.as_str().into() };
                 self.ask_nodes(now, reply, Subject::User { user: user.into(), lingering }, asked, ask)
             }

@@ -19,7 +19,7 @@ pub(super) enum Subject {
     User {
         /// Who.
         user: Box<str>,
-        /// Whether the last connection went just now.
+        /// Whether the user lingers if no node names a connection.
         lingering: bool,
     },
     /// A page of a room's members.
@@ -269,12 +269,14 @@ mod tests {
     }
 
     #[test]
-    fn a_user_is_online_with_a_connection() {
-        let (mut questions, mut actions) = (Questions::default(), Vec::new());
-        questions.open(1, "inbox", Subject::User { user: "u".into(), lingering: false }, vec![asked(1)], 500);
-        questions.answer(Slot(1), answer(1, vec![entry(1, 1)]), 10_000, &mut actions);
-        let body = body(&actions);
-        assert_eq!((body["online"].as_bool(), body["lingering"].as_bool()), (Some(true), Some(false)));
+    fn a_user_is_online_with_a_connection_and_lingers_without() {
+        for (entries, online) in [(vec![entry(1, 1)], true), (vec![], false)] {
+            let (mut questions, mut actions) = (Questions::default(), Vec::new());
+            questions.open(1, "inbox", Subject::User { user: "u".into(), lingering: true }, vec![asked(1)], 500);
+            questions.answer(Slot(1), answer(1, entries), 10_000, &mut actions);
+            let body = body(&actions);
+            assert_eq!((body["online"].as_bool(), body["lingering"].as_bool()), (Some(online), Some(!online)));
+        }
     }
 
     #[test]

@@ -215,3 +215,18 @@ fn a_connection_of_a_node_that_is_new_is_reached_at_once() {
     assert_eq!(world.send("hf.send.user.ana").matched, 1);
     assert_eq!(world.send(&format!("hf.send.connection.{}", connection(7, 1))).nodes, 1);
 }
+
+#[test]
+fn a_router_is_settled_when_its_hand_over_is_done() {
+    let mut world = World::live(1, 1);
+    users(&mut world, 20);
+    assert!(world.members[0].router.is_settled(world.ms));
+    world.add_router(2, Settings::default());
+    while !world.members.iter().all(|member| member.router.is_settled(world.ms)) {
+        world.run(STEP);
+    }
+    assert!(world.members[1].router.is_live());
+    world.nodes[0].items.clear();
+    assert_eq!(unanswered(&mut world, 20), 0);
+    assert_eq!(world.nodes[0].items.len(), 20, "each once");
+}

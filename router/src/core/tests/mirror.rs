@@ -111,6 +111,7 @@ fn a_late_no_responders_does_not_kill_a_node_that_is_back() {
 fn a_silent_node_is_late_and_then_lost() {
     let mut world = World::live(1, 1);
     world.up(0, "ana");
+    assert_eq!(world.send("hf.send.user.ana").matched, 1);
     world.nodes[0].silent = true;
     world.run(2_500);
     let now = world.now();
@@ -126,6 +127,8 @@ fn a_silent_node_is_late_and_then_lost() {
     world.nodes[0].silent = false;
     world.run(500);
     assert_eq!(world.send("hf.send.user.ana").matched, 1);
+    let (_, number, _) = *world.nodes[0].packets.last().expect("a packet");
+    assert!(number > 1, "the numbers go on: {number}");
 }
 
 #[test]
