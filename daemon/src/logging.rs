@@ -57,9 +57,9 @@ impl Value for LogLevel {
 }
 
 impl LogLevel {
-    /// Libraries stay at warnings unless they are named: the bus client logs each of its events.
+    /// Libraries stay at warnings unless they are named, and the bus client quiet: `bus` says what it reports, once.
     fn filter(&self) -> EnvFilter {
-        EnvFilter::new(format!("async_nats=warn,opentelemetry=warn,hyper=warn,reqwest=warn,{}", self.0))
+        EnvFilter::new(format!("async_nats=off,opentelemetry=warn,hyper=warn,reqwest=warn,{}", self.0))
     }
 }
 

@@ -334,3 +334,19 @@ async fn unusable_settings_are_an_error_that_names_the_setting() {
     assert_eq!(error(&[("nkey", "/nonexistent/seed")]).await, "cannot read bus.nkey from /nonexistent/seed");
     assert_eq!(error(&[("tls.key", "/nonexistent/key")]).await, "bus.tls.key is set without bus.tls.certificate");
 }
+
+#[test]
+fn a_check_of_the_settings_finds_what_a_start_would_refuse() {
+    let problems = |flags: &[(&str, &str)]| {
+        let mut problems = Problems::default();
+        settings(flags).check(&mut problems);
+        problems.to_string()
+    };
+
+    assert_eq!(problems(&[]), "");
+    assert_eq!(problems(&[("prefix", "acme.hf-2")]), "");
+    assert_eq!(problems(&[("password", "x")]), "bus: bus.password is set without bus.user");
+    for prefix in ["", "hf.", "hf.*", "h f", ".hf"] {
+        assert!(problems(&[("prefix", prefix)]).starts_with("bus.prefix: must be"), "{prefix:?}");
+    }
+}

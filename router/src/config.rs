@@ -98,9 +98,7 @@ pub const SERVICE: Service<RouterSettings> = Service {
 fn rules(settings: &RouterSettings, problems: &mut Problems) {
     let plain =
         |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
-    if !settings.bus.prefix.split('.').all(plain) {
-        problems.add("bus.prefix", "must be letters, digits, _ and -, in parts joined by dots");
-    }
+    settings.bus.check(problems);
     if !plain(&settings.service.name) {
         problems.add("service.name", "must be letters, digits, _ and -");
     }

@@ -109,7 +109,8 @@ impl Bus {
         let outbox = Arc::new(outbox::Outbox::new(client.clone(), metrics.clone()));
 
         let end = CancellationToken::new();
-        let status = status::watch(events, client.clone(), metrics.clone(), Arc::clone(&outbox), end.clone());
+        let status =
+            status::watch(events, &settings.servers, client.clone(), metrics.clone(), Arc::clone(&outbox), end.clone());
         outbox::write(Arc::clone(&outbox), end.clone());
         let tasks = Arc::new(end.drop_guard());
         Ok(Self { client, outbox, status, classes, metrics: metrics.clone(), _tasks: tasks })

@@ -1,6 +1,7 @@
 //! The settings of the connection, and the client options they make.
 
-use crate::config::{Raw, Secret, Value};
+use crate::config::{Problems, Raw, Secret, Value};
+use crate::logging::chain;
 use crate::random;
 use async_nats::{ConnectOptions, ServerAddr};
 use std::fmt;
@@ -122,6 +123,18 @@ const CONNECTION_TIMEOUT: Duration = Duration::from_secs(3);
 const RECONNECT_DELAY_FIRST: Duration = Duration::from_millis(50);
 
 impl BusSettings {
+    /// Notes what [`Bus::connect`](super::Bus::connect) or NATS would refuse: for a service's rules, so that `config check`
+    /// finds it.
+    pub fn check(&self, problems: &mut Problems) {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+        if !self.prefix.split('.').all(|part| !part.is_empty() && part.bytes().all(plain)) {
+            problems.add("bus.prefix", "must be letters, digits, _ and -, in parts joined by dots");
+        }
+        if let Err(error) = self.options("check") {
+            problems.add("bus", chain(&error).to_string());
+        }
+    }
+
     pub(super) fn options(&self, name: &str) -> Result<ConnectOptions, SettingsError> {
         if self.servers.is_empty() {
             return Err(SettingsError::NoServers);

@@ -1,8 +1,8 @@
 //! What the client reports about its connection, as a state others can watch.
 
-use super::BusMetrics;
 use super::outbox::Outbox;
 use super::subscription::Classes;
+use super::{BusMetrics, BusServer};
 use async_nats::connection::State;
 use async_nats::{ClientError, ConnectOptions, Event, ServerError};
 use std::sync::atomic::Ordering;
@@ -65,6 +65,7 @@ impl Events {
 /// Follows the client's events until `end`.
 pub(super) fn watch(
     events: Events,
+    servers: &[BusServer],
     client: async_nats::Client,
     metrics: BusMetrics,
     outbox: Arc<Outbox>,
@@ -73,7 +74,8 @@ pub(super) fn watch(
     let (tx, rx) = watch::channel(BusStatus::default());
     let Events { rx: mut events, tx: callback } = events;
     drop(callback);
-    let mut follower = Follower { client, metrics, outbox, status: tx, last_error: None };
+    let servers = format!("{servers:?}");
+    let mut follower = Follower { client, servers, metrics, outbox, status: tx, last_error: None };
     let following = async move {
         let mut look = tokio::time::interval(LOOK_INTERVAL);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -93,6 +95,8 @@ pub(super) fn watch(
 
 struct Follower {
     client: async_nats::Client,
+    /// For the log: the client does not tell which one an error is about.
+    servers: String,
     metrics: BusMetrics,
     outbox: Arc<Outbox>,
     status: watch::Sender<BusStatus>,
@@ -132,7 +136,7 @@ impl Follower {
     /// Says once per outage and reason why the connection does not come about; attempts go on for ever.
     fn complain(&mut self, error: String) {
         if self.last_error.as_ref() != Some(&error) {
-            tracing::warn!(%error, "Cannot connect to the bus, retrying");
+            tracing::warn!(%error, servers = %self.servers, "Cannot connect to the bus, retrying");
             self.last_error = Some(error);
         }
     }

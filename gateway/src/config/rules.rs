@@ -14,6 +14,7 @@ const SECRET_BYTES_MIN: usize = 32;
 pub(super) fn check(settings: &GatewaySettings, problems: &mut Problems) {
     check_addresses(settings, problems);
     check_keys(settings, problems);
+    settings.bus.check(problems);
     if settings.listen.shards > SHARDS_MAX {
         problems.add("listen.shards", format!("must be at most {SHARDS_MAX}"));
     }
