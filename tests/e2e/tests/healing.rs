@@ -25,8 +25,16 @@ async fn node_is(service: &Service, node: &str, state: Option<&str>) {
     .await;
 }
 
-/// Waits until the roster tells the truth about a connection: the rooms it is in.
+/// Waits until the roster tells the truth about a connection: the rooms it is in, where it is the only member.
 async fn rooms_are(service: &Service, client: &Client, rooms: &[&str]) {
+    rooms_of(service, client, rooms).await;
+    for room in rooms {
+        service.until_matched(&To::room(room), 1).await;
+    }
+}
+
+/// Waits until a query about a connection names these rooms.
+async fn rooms_of(service: &Service, client: &Client, rooms: &[&str]) {
     let (id, wanted): (_, BTreeSet<_>) = (client.id(), rooms.iter().map(|room| json!(room).to_string()).collect());
     eventually(&format!("the roster has {id} in {rooms:?}"), async || {
         let answer = service.try_query(&format!("connection.{id}"), "").await?;
@@ -35,9 +43,6 @@ async fn rooms_are(service: &Service, client: &Client, rooms: &[&str]) {
         if found == wanted { Ok(()) } else { Err(answer.to_string()) }
     })
     .await;
-    for room in rooms {
-        service.until_matched(&To::room(room), 1).await;
-    }
 }
 
 async fn told_of_a_gap(client: &Client) {
@@ -310,4 +315,54 @@ async fn slow_bus_is_only_slow() {
         assert_eq!(send.receipt().await.matched, 1);
         client.message().await;
     }
+}
+
+#[tokio::test]
+async fn frozen_nats_is_no_worse_than_a_restarted_one() {
+    let cluster = Cluster::builder().routers(2).gateways(2).start().await;
+    let service = cluster.service().await;
+    let clients = [cluster.gateway(0).connect("ana").await, cluster.gateway(1).connect("ben").await];
+    for client in &clients {
+        client.join("r").await;
+    }
+
+    cluster.nats().process().freeze().await;
+    pause(Duration::from_secs(3)).await;
+    clients[0].ping().await;
+    cluster.nats().process().thaw();
+
+    cluster.whole().await;
+    for client in &clients {
+        rooms_of(&service, client, &["r"]).await;
+        client.join("later").await;
+        client.ok(json!({"type": "send", "to": "x", "data": 1})).await;
+    }
+    assert_eq!(service.send(To::room("later")).receipt().await.matched, 2);
+}
+
+#[tokio::test]
+async fn only_router_frozen_for_seconds_comes_back_with_the_whole_roster() {
+    let cluster = Cluster::builder().routers(1).gateways(2).start().await;
+    let service = cluster.service().await;
+    let clients = [cluster.gateway(0).connect("ana").await, cluster.gateway(1).connect("ben").await];
+    for client in &clients {
+        client.join("r").await;
+    }
+
+    cluster.router(0).freeze().await;
+    eventually("the gateways miss their router", async || {
+        let answer = http::get(cluster.gateway(0).admin(), "/readyz").await;
+        if answer.status == 503 { Ok(()) } else { Err(format!("{answer:?}")) }
+    })
+    .await;
+    clients[0].leave("r").await;
+    clients[1].close().await;
+    cluster.router(0).thaw();
+
+    cluster.whole().await;
+    service.until_matched(&To::room("r"), 0).await;
+    service.until_matched(&To::user("ben"), 0).await;
+    service.until_matched(&To::user("ana"), 1).await;
+    clients[0].join("r").await;
+    assert_eq!(service.send(To::room("r")).receipt().await.matched, 1);
 }

@@ -7,6 +7,8 @@
 mod admin;
 /// Dialect `bare`, and profile `dev` as the seed article uses it.
 mod bare;
+/// Random faults, one after the other, under traffic; then the truth.
+mod chaos;
 /// Handshakes and credentials: who gets in, as whom, for how long.
 mod connect;
 /// Commands.
@@ -41,6 +43,8 @@ mod receipts;
 mod rooms;
 /// One to three routers: killed, frozen, added, leaving in order, absent.
 mod routers;
+/// More than fits one message of the bus, one page, one write: and nothing left behind.
+mod size;
 /// wss.
 mod tls;
 /// Clients' messages and requests to domain services.
