@@ -84,3 +84,65 @@ where
     let layer = tracing_opentelemetry::layer().with_tracer(tracer).with_filter(LevelFilter::INFO);
     Ok((Some(layer), Telemetry(Some(provider))))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{BufRead, BufReader, Read, Write};
+    use std::net::TcpListener;
+    use std::thread;
+    use tracing_subscriber::layer::SubscriberExt;
+
+    fn settings(endpoint: &str) -> TraceSettings {
+        TraceSettings { endpoint: Some(endpoint.to_owned()), sample: Share(1.0) }
+    }
+
+    /// Emits one span and ends the exporter, as the end of `main` does.
+    fn emit(settings: &TraceSettings) {
+        let (layer, telemetry) = layer("sample", "n1", settings).expect("a good address");
+        let subscriber = tracing_subscriber::registry().with(layer);
+        tracing::subscriber::with_default(subscriber, || tracing::info_span!("handshake").in_scope(|| ()));
+        drop(telemetry);
+    }
+
+    #[test]
+    fn a_span_reaches_the_collector_before_the_end() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
+        let address = listener.local_addr().expect("bound");
+        let collector = thread::spawn(move || {
+            let (stream, _) = listener.accept().expect("asked");
+            let mut reader = BufReader::new(&stream);
+            let head: Vec<String> =
+                reader.by_ref().lines().map_while(Result::ok).take_while(|line| !line.is_empty()).collect();
+            let length =
+                head.iter().find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
+            let mut body = vec![0; length.expect("a length")];
+            reader.read_exact(&mut body).expect("a body");
+            (&stream).write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").expect("answered");
+            (head[0].clone(), String::from_utf8_lossy(&body).into_owned())
+        });
+
+        emit(&settings(&format!("http://{address}/")));
+
+        let (request, body) = collector.join().expect("heard");
+        assert_eq!(request, "POST /v1/traces HTTP/1.1");
+        assert!(body.contains("handshake") && body.contains("holdfast-sample"), "{body}");
+    }
+
+    #[test]
+    fn without_an_endpoint_nothing_is_set_up_and_a_dead_collector_stops_nobody() {
+        let off = TraceSettings { endpoint: None, sample: Share(1.0) };
+        let (none, _telemetry) = layer::<tracing_subscriber::Registry>("sample", "n1", &off).expect("nothing to fail");
+        assert!(none.is_none());
+
+        emit(&settings("http://127.0.0.1:1"));
+    }
+
+    #[test]
+    fn a_share_is_from_zero_to_one() {
+        assert_eq!(Share::parse(&Raw::Text("0.25".into())), Ok(Share(0.25)));
+        for wrong in ["1.5", "-0.1", "NaN", "all"] {
+            assert!(Share::parse(&Raw::Text(wrong.into())).is_err(), "{wrong}");
+        }
+    }
+}
