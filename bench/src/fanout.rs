@@ -1,6 +1,6 @@
-//! Messages per second and CPU per delivery, through NATS and the router: one room with many members, and many users
-//! with one connection each. Every delivery is counted; the publisher stays at most two windows ahead of the slowest
-//! client, so nothing has to be dropped.
+//! Messages per second and CPU per delivery, through NATS and the router: one room with many members, message by message
+//! and with a backlog, each beside a bare loop; and many users with one connection each. Every delivery is counted; the
+//! publisher stays within a window of the slowest client, so nothing has to be dropped.
 
 use std::time::Duration;
 
@@ -23,7 +23,10 @@ pub(crate) struct FanoutArgs {
     /// Connections: members of the room, and users.
     #[arg(long, default_value_t = 1_000)]
     connections: usize,
-    /// Messages to the room.
+    /// Messages to the room that are sent one by one: the next when each member has the last.
+    #[arg(long, default_value_t = 500)]
+    single_messages: u64,
+    /// Messages to the room with a backlog.
     #[arg(long, default_value_t = 2_000)]
     room_messages: u64,
     /// Messages to users.
@@ -32,15 +35,17 @@ pub(crate) struct FanoutArgs {
     /// Bytes of a payload.
     #[arg(long, default_value_t = 64)]
     payload_bytes: usize,
-    /// Messages on their way before the publisher waits, half of them.
+    /// Messages to the room on their way, at most, where there is a backlog.
     #[arg(long, default_value_t = 100)]
     room_window: u64,
-    /// The same for users.
+    /// Messages to users on their way, at most.
     #[arg(long, default_value_t = 4_000)]
     user_window: u64,
 }
 
 const ROOM: &str = "bench/fanout";
+/// What dialect json puts around a payload.
+const ENVELOPE_BYTES: usize = 74;
 
 /// Runs both, and the floor.
 pub(crate) async fn run(args: &FanoutArgs, report: &mut Report) -> anyhow::Result<()> {
@@ -48,21 +53,11 @@ pub(crate) async fn run(args: &FanoutArgs, report: &mut Report) -> anyhow::Resul
     let mut bench = Bench::open(args, cluster).await?;
     let payload = payload(args.payload_bytes);
 
-    note(&format!("room: {} messages to {} members", args.room_messages, args.connections));
-    let members = args.connections as u64;
-    let to_room = bench.subjects.to(Kind::Send, &Target::Room(ROOM.to_owned()));
-    let spent = bench.publish(args.room_messages, args.room_window, members, &payload, |_| to_room.clone()).await?;
-    spent.report("room", args.room_messages, args.room_messages * members, report);
-
-    note("floor: a bare send loop");
-    // What a client receives is the payload in an envelope of about this size.
-    let frame = [&payload[..], &[b'x'; 96]].concat();
-    let floor = floor::run(args.connections, args.room_messages, args.room_window, &frame).await?;
-    let deliveries = args.room_messages * members;
-    report.add("floor: bare send loop, deliveries", per_second(deliveries, floor.elapsed), "/s", json!({}));
-    report.add("floor: bare send loop, CPU per delivery", micros_each(floor.cpu, deliveries), "µs", json!({}));
-    let ratio = micros_each(floor.cpu, deliveries) / micros_each(spent.gateway, deliveries);
-    report.add("room: floor's CPU over the gateway's", ratio * 100.0, "%", json!({"wanted": 90}));
+    let single = Scene { label: "room, one by one", messages: args.single_messages, window: 1 };
+    let backlog = Scene { label: "room, backlog", messages: args.room_messages, window: args.room_window };
+    for scene in [&single, &backlog] {
+        bench.room(args.connections, scene, &payload, report).await?;
+    }
 
     note(&format!("users: {} messages to {} users", args.user_messages, args.connections));
     let users: Vec<String> =
@@ -71,6 +66,13 @@ pub(crate) async fn run(args: &FanoutArgs, report: &mut Report) -> anyhow::Resul
     let spent = bench.publish(args.user_messages, args.user_window, 1, &payload, next).await?;
     spent.report("user", args.user_messages, args.user_messages, report);
     Ok(())
+}
+
+/// A number of messages to the room, and how many may be on their way.
+struct Scene {
+    label: &'static str,
+    messages: u64,
+    window: u64,
 }
 
 /// A JSON payload of about this size.
@@ -109,6 +111,37 @@ impl Bench {
         Ok(Self { cluster, bus, subjects: Subjects::new("hf"), readers: Readers::start(sockets)?, delivered: 0 })
     }
 
+    /// A room, and the bare loop beside it.
+    async fn room(
+        &mut self,
+        members: usize,
+        scene: &Scene,
+        payload: &Bytes,
+        report: &mut Report,
+    ) -> anyhow::Result<()> {
+        let Scene { label, messages, window } = scene;
+        note(&format!("{label}: {messages} messages to {members} members"));
+        let subject = self.subjects.to(Kind::Send, &Target::Room(ROOM.to_owned()));
+        let deliveries = messages * members as u64;
+        let spent = self.publish(*messages, *window, members as u64, payload, |_| subject.clone()).await?;
+        spent.report(label, *messages, deliveries, report);
+        // What a client receives is the payload in an envelope of about this size.
+        let frame = [&payload[..], &[b'x'; ENVELOPE_BYTES]].concat();
+        let floor = floor::run(members, *messages, *window, &frame).await?;
+        let detail = json!({"messages": messages, "deliveries": deliveries});
+        let each = micros_each(floor.cpu, deliveries);
+        report.add(
+            &format!("{label}: bare loop, deliveries"),
+            per_second(deliveries, floor.elapsed),
+            "/s",
+            detail.clone(),
+        );
+        report.add(&format!("{label}: bare loop, CPU per delivery"), each, "µs", detail.clone());
+        let share = micros_each(spent.gateway, deliveries) / each * 100.0;
+        report.add(&format!("{label}: gateway's CPU as a share of the loop's"), share, "%", detail);
+        Ok(())
+    }
+
     /// Publishes `messages`, each of which becomes `fan` deliveries, and waits for all of them.
     async fn publish(
         &mut self,
@@ -121,7 +154,8 @@ impl Bench {
         let (gateway, router) = (gateway(&self.cluster).pid(), self.cluster.router(0).pid());
         let before = (cpu_time(gateway)?, cpu_time(router)?);
         let started = Instant::now();
-        let half = (window / 2).max(1);
+        // Half a window is published at once, and the other half may still be on its way.
+        let half = window.div_ceil(2);
         let mut sent = 0;
         while sent < messages {
             for _ in 0..half.min(messages - sent) {
@@ -129,7 +163,7 @@ impl Bench {
                 sent += 1;
             }
             self.bus.flush().await?;
-            self.readers.at_least(self.delivered + sent.saturating_sub(half) * fan).await?;
+            self.readers.at_least(self.delivered + sent.saturating_sub(window - half) * fan).await?;
         }
         self.delivered += messages * fan;
         self.readers.exactly(self.delivered).await?;

@@ -19,7 +19,7 @@ pub(crate) struct Floor {
     pub(crate) cpu: Duration,
 }
 
-/// Writes `messages` frames with this payload to each of `sockets` sockets, `window` messages at a time.
+/// Writes `messages` frames with this payload to each of `sockets` sockets, at most `window` of them on their way.
 pub(crate) async fn run(sockets: usize, messages: u64, window: u64, payload: &[u8]) -> anyhow::Result<Floor> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let address = listener.local_addr()?;
@@ -33,18 +33,19 @@ pub(crate) async fn run(sockets: usize, messages: u64, window: u64, payload: &[u
     }
     let mut readers = Readers::start(near)?;
     let frame = frames::server_text(payload);
+    let half = window.div_ceil(2);
     let mut cpu = Duration::ZERO;
     let mut sent = 0;
     let started = Instant::now();
     while sent < messages {
-        let batch = window.min(messages - sent);
+        let batch = half.min(messages - sent);
         let (sockets, frame) = (std::mem::take(&mut far), frame.clone());
         let writing = tokio::task::spawn_blocking(move || write(sockets, &frame, batch));
         let (sockets, used) = writing.await.context("the writing thread panicked")??;
         far = sockets;
         cpu += used;
         sent += batch;
-        readers.at_least(sent.saturating_sub(window) * far.len() as u64).await?;
+        readers.at_least(sent.saturating_sub(window - half) * far.len() as u64).await?;
     }
     readers.exactly(messages * far.len() as u64).await?;
     Ok(Floor { elapsed: started.elapsed(), cpu })
