@@ -200,12 +200,18 @@ pub struct AnswerPart {
 }
 
 impl AnswerPart {
-    /// The answer a router gets, from all shards' parts.
-    pub fn merge(parts: Vec<Self>, number: u64, limit: usize) -> Answer {
+    /// The answer a router gets, from all shards' parts: so many entries and bytes; more is for the next page.
+    pub fn merge(parts: Vec<Self>, number: u64, limit: usize, bytes_max: usize) -> Answer {
         let total = parts.iter().map(|part| part.total).sum();
         let mut entries: Vec<_> = parts.into_iter().flat_map(|part| part.entries).collect();
         entries.sort_unstable_by_key(|(id, _)| *id);
-        entries.truncate(limit);
+        let mut bytes = 0;
+        let fitting = entries.iter().take_while(|(_, entry)| {
+            bytes += entry.len();
+            bytes <= bytes_max
+        });
+        let fitting = fitting.count().max(1).min(limit);
+        entries.truncate(fitting);
         Answer { number, total, entries: entries.into_iter().map(|(_, entry)| entry.into()).collect() }
     }
 }

@@ -252,6 +252,7 @@ pub struct HubCells {
     pub request_timeouts: Cell,
     pub receipts_expired: Cell,
     pub facts_lost: Cell,
+    pub internal_unsent: Cell,
     pub shard_backlog: Cell,
     pub draining: Cell,
     pub bus_stalls: Cell,

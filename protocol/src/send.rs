@@ -120,6 +120,16 @@ impl<'a> SendOptions<'a> {
         Ok(options)
     }
 
+    /// Reads the headers of what is stored already: a malformed one is ignored. The second part counts those.
+    pub fn parse_leniently(headers: &'a (impl Headers + ?Sized)) -> (Self, usize) {
+        let mut reading = Reading::default();
+        let mut ignored = 0;
+        headers.each(&mut |name, value| ignored += usize::from(reading.header(name, value.trim()).is_err()));
+        let Reading { mut options, parent, state, .. } = reading;
+        options.trace = parent.filter(|parent| is_traceparent(parent)).map(|parent| (parent, state.unwrap_or("")));
+        (options, ignored)
+    }
+
     /// How long the receipt waits, in milliseconds.
     pub fn receipt_timeout_ms(&self) -> u64 {
         self.timeout_ms.unwrap_or(match self.receipt {

@@ -9,7 +9,7 @@ use holdfast_protocol::id::{ConnectionId, NodeId};
 use holdfast_protocol::subject::{InboxSubjects, Subjects};
 use holdfast_protocol::wire::{Cause, Discover, NodeBeat, NodeState, RouterBeat, RouterBound, RouterState, WireError};
 
-use super::edge::{Edge, Publication, Received};
+use super::edge::{Edge, Publication, Received, Unsent};
 use super::receipts::Receipts;
 use super::roster::{Kind, Roster};
 use super::routers::Routers;
@@ -26,6 +26,10 @@ const BEAT_MS: u64 = 500;
 pub(super) const ROUTERS_MS: u64 = 2000;
 /// How long a callout may take.
 const CALLOUT_MS: u64 = 2000;
+/// Bytes of a large internal message, where the bus would take more: several of them mix better with others.
+const PART_BYTES_MAX: usize = 512 * 1024;
+/// More than any head of an internal message takes, and the smallest part that is made.
+const HEAD_BYTES: usize = 1024;
 /// How often time-outs are looked at.
 const HOUSEKEEPING_MS: u64 = 100;
 
@@ -58,6 +62,8 @@ pub struct Hub {
     /// By the batch they wait for; those of the batch under collection apart. Bounded by connections and their joins.
     pub(super) waiting: BTreeMap<u64, Vec<Waiter>>,
     pub(super) waiting_next: Vec<Waiter>,
+    /// Bytes of changes in a batch, and of entries in a part of a snapshot: what the bus takes, within reason.
+    pub(super) part_bytes_max: usize,
     pub(super) connected: bool,
     /// Connected at least once: a return is not the first time.
     had_bus: bool,
@@ -80,10 +86,11 @@ impl Hub {
         Self {
             roster: Roster::new(settings.node),
             routers: Routers::default(),
-            receipts: Receipts::default(),
+            receipts: Receipts::new(PART_BYTES_MAX),
             upstream: Upstream::new(settings.node, subjects.clone(), inbox.clone()),
             waiting: BTreeMap::new(),
             waiting_next: Vec::new(),
+            part_bytes_max: PART_BYTES_MAX,
             connected: false,
             had_bus: false,
             routerless_since: Some(0),
@@ -98,6 +105,12 @@ impl Hub {
             cells,
             settings,
         }
+    }
+
+    /// The largest message the bus takes, as its server says on each connection.
+    pub fn limit_payload(&mut self, bytes: usize) {
+        self.part_bytes_max = bytes.saturating_sub(HEAD_BYTES).clamp(HEAD_BYTES, PART_BYTES_MAX);
+        self.receipts.bytes_max = self.part_bytes_max;
     }
 
     /// The node.
@@ -315,17 +328,17 @@ impl Hub {
         for (router, report) in self.receipts.take_reports() {
             let payload = RouterBound::Report(report).encode();
             // A router that misses a report counts this node as late.
-            edge.publish(Publication::plain(self.subjects.router(router), payload)).unwrap_or_default();
+            self.note_unsent(edge.publish(Publication::plain(self.subjects.router(router), payload)));
         }
     }
 
     pub(super) fn flush_roster(&mut self, now: Now, edge: &mut dyn Edge) {
-        for batch in self.roster.flush(now.ms) {
+        for batch in self.roster.flush(now.ms, self.part_bytes_max) {
             self.cells.roster_batches.add(1);
             self.cells.roster_changes.add(batch.changes.len() as u64);
             let message = Publication::plain(self.subjects.roster(self.settings.node), batch.encode());
             // Routers see the hole in the numbers and ask for the whole.
-            edge.publish(message).unwrap_or_default();
+            self.note_unsent(edge.publish(message));
         }
         let seq = self.roster.seq();
         self.cells.roster_seq.set(seq);
@@ -346,7 +359,7 @@ impl Hub {
             seq: self.roster.seq(),
             digests: Box::new(*self.roster.digests()),
         };
-        edge.publish(Publication::plain(self.subjects.beat_nodes(), beat.encode())).unwrap_or_default();
+        self.note_unsent(edge.publish(Publication::plain(self.subjects.beat_nodes(), beat.encode())));
     }
 
     // --- small ---
@@ -364,6 +377,16 @@ impl Hub {
     pub(super) fn malformed(&self, what: &'static str, error: WireError) {
         self.cells.packets_malformed.add(1);
         tracing::warn!(%error, what, "Could not read an internal message");
+    }
+
+    /// Counts an internal message that did not leave; the protocol heals each of them by itself.
+    pub(super) fn note_unsent(&self, sent: Result<(), Unsent>) {
+        if let Err(unsent) = sent {
+            self.cells.internal_unsent.add(1);
+            if unsent == Unsent::TooBig {
+                tracing::warn!("An internal message is larger than the bus takes");
+            }
+        }
     }
 
     fn publish_fact(

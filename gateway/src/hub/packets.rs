@@ -28,7 +28,7 @@ impl Hub {
             Ok(NodeBound::Ping) => {
                 if let Some(reply) = reply {
                     // A lost answer is asked for again.
-                    edge.publish(Publication::plain(reply, Bytes::new())).unwrap_or_default();
+                    self.note_unsent(edge.publish(Publication::plain(reply, Bytes::new())));
                 }
             }
             Err(error) => self.malformed("node", error),
@@ -165,11 +165,13 @@ impl Hub {
     pub(super) fn send_snapshot(&mut self, now: Now, edge: &mut dyn Edge, router: NodeId) {
         self.flush_roster(now, edge);
         self.cells.snapshots.add(1);
-        for part in self.roster.snapshot() {
+        for part in self.roster.snapshot(self.part_bytes_max) {
             let payload = RouterBound::Snapshot(part).encode();
-            if edge.publish(Publication::plain(self.subjects.router(router), payload)).is_err() {
+            let sent = edge.publish(Publication::plain(self.subjects.router(router), payload));
+            if sent.is_err() {
                 // The router misses the rest and asks again.
-                tracing::debug!(%router, "Could not send all of a snapshot");
+                self.note_unsent(sent);
+                tracing::warn!(%router, "Could not send all of a snapshot");
                 return;
             }
         }

@@ -13,8 +13,8 @@ use crate::link::{AnswerPart, ReceiptRef};
 const EXPIRES_MS: u64 = 30_000;
 /// Entries in one report.
 const REPORT_ENTRIES_MAX: usize = 8192;
-/// Bytes of answers in one report.
-const REPORT_BYTES_MAX: usize = 512 * 1024;
+/// What an entry of an answer takes beside its text.
+const ENTRY_BYTES: usize = 4;
 
 #[derive(Debug)]
 struct Pending {
@@ -36,15 +36,27 @@ struct Question {
 }
 
 /// What waits for shards, and what waits for the end of the turn.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Receipts {
     pending: HashMap<ReceiptRef, Pending, FxBuildHasher>,
     questions: HashMap<u64, Question, FxBuildHasher>,
     next_question: u64,
     reports: Vec<(NodeId, Report)>,
+    /// Bytes of answers in one report: what the bus takes.
+    pub(super) bytes_max: usize,
 }
 
 impl Receipts {
+    pub(super) fn new(bytes_max: usize) -> Self {
+        Self {
+            pending: HashMap::default(),
+            questions: HashMap::default(),
+            next_question: 0,
+            reports: Vec::new(),
+            bytes_max,
+        }
+    }
+
     /// A receipt that so many shards report for; none makes an empty part at once.
     pub(super) fn expect(&mut self, receipt: ReceiptRef, shards: u16, node: NodeId, now_ms: u64) {
         let part = ReceiptPart { number: receipt.number, ..ReceiptPart::default() };
@@ -111,7 +123,7 @@ impl Receipts {
         if pending.remaining == 0
             && let Some(done) = self.questions.remove(&question)
         {
-            let answer = AnswerPart::merge(done.parts, done.number, done.limit);
+            let answer = AnswerPart::merge(done.parts, done.number, done.limit, self.bytes_max / 2);
             self.report(done.router, node).answers.push(answer);
         }
     }
@@ -121,8 +133,9 @@ impl Receipts {
         let place = self.reports.iter().rposition(|(to, _)| *to == router).filter(|place| {
             let report = &self.reports[*place].1;
             let entries = report.receipts.len() + report.acks.len() + report.answers.len();
-            let bytes: usize = report.answers.iter().flat_map(|answer| &answer.entries).map(|entry| entry.len()).sum();
-            entries < REPORT_ENTRIES_MAX && bytes < REPORT_BYTES_MAX
+            let bytes: usize =
+                report.answers.iter().flat_map(|answer| &answer.entries).map(|entry| ENTRY_BYTES + entry.len()).sum();
+            entries < REPORT_ENTRIES_MAX && bytes < self.bytes_max / 2
         });
         let place = place.unwrap_or_else(|| {
             let report = Report { node, receipts: Vec::new(), acks: Vec::new(), answers: Vec::new() };

@@ -16,8 +16,6 @@ use smallvec::SmallVec;
 
 /// Longest time a change waits for others.
 const BATCH_MS: u64 = 5;
-/// Bytes of changes in one batch, and of entries in one part of a snapshot.
-const PART_BYTES_MAX: usize = 512 * 1024;
 /// What an entry takes beside its key, at most.
 const ENTRY_BYTES: usize = 48;
 
@@ -201,11 +199,11 @@ impl Roster {
         self.dirty_since.map(|(since_ms, _)| since_ms.max(self.flushed_ms + BATCH_MS).min(since_ms + BATCH_MS))
     }
 
-    /// Takes the changes that wait as batches, each numbered; none where nothing changed in the end.
-    pub(super) fn flush(&mut self, now_ms: u64) -> Vec<RosterBatch> {
+    /// Takes the changes that wait as batches of so many bytes, each numbered; none where nothing changed in the end.
+    pub(super) fn flush(&mut self, now_ms: u64, bytes_max: usize) -> Vec<RosterBatch> {
         let Some((_, since_ms)) = self.dirty_since.take() else { return Vec::new() };
         self.flushed_ms = now_ms;
-        let mut batches = Batches { node: self.node, since_ms, seq: self.seq, bytes: 0, done: Vec::new() };
+        let mut batches = Batches { node: self.node, since_ms, seq: self.seq, bytes: 0, bytes_max, done: Vec::new() };
         for (kind, name) in std::mem::take(&mut self.dirty) {
             match kind {
                 Kind::User => self.flush_user(&name, &mut batches),
@@ -273,8 +271,8 @@ impl Roster {
         }
     }
 
-    /// The roster whole, as of [`Self::seq`], in parts. Changes that wait must have been flushed.
-    pub(super) fn snapshot(&self) -> Vec<Snapshot> {
+    /// The roster whole, as of [`Self::seq`], in parts of so many bytes. Changes that wait must have been flushed.
+    pub(super) fn snapshot(&self, bytes_max: usize) -> Vec<Snapshot> {
         let users = self.users.iter().filter(|(_, entry)| entry.published > 0);
         let rooms = self.rooms.iter().filter(|(_, entry)| entry.published > 0);
         let claims =
@@ -288,7 +286,7 @@ impl Roster {
         for entry in entries {
             let (SnapshotEntry::User(key) | SnapshotEntry::Room(key, _) | SnapshotEntry::Claim(key, ..)) = &entry;
             bytes += ENTRY_BYTES + key.len();
-            if bytes > PART_BYTES_MAX {
+            if bytes > bytes_max {
                 bytes = ENTRY_BYTES + key.len();
                 parts.push(self.part(parts.len() as u64));
             }
@@ -313,6 +311,7 @@ struct Batches {
     since_ms: u64,
     seq: u64,
     bytes: usize,
+    bytes_max: usize,
     done: Vec<RosterBatch>,
 }
 
@@ -327,7 +326,7 @@ impl Batches {
             Change::Room { room, .. } => room.len(),
         };
         self.bytes += ENTRY_BYTES + key_bytes;
-        if self.done.is_empty() || self.bytes > PART_BYTES_MAX {
+        if self.done.is_empty() || self.bytes > self.bytes_max {
             self.bytes = ENTRY_BYTES + key_bytes;
             self.seq += 1;
             let (node, seq, since_ms) = (self.node, self.seq, self.since_ms);

@@ -230,6 +230,7 @@ impl Shell {
 
     fn bus_changed(&mut self, before: (bool, u64), after: (bool, u64)) {
         let now = self.clock.now();
+        self.hub.limit_payload(self.outside.bus.max_payload());
         // A loss between two looks is still a loss.
         if before.0 && after.1 != before.1 {
             tracing::warn!("The bus is away");

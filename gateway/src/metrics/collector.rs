@@ -138,6 +138,7 @@ impl GatewayCollector {
             ("requests_total", "Client requests published", &hub.requests),
             ("request_timeouts_total", "Requests nobody answered in time", &hub.request_timeouts),
             ("receipts_expired_total", "Receipts a shard did not complete in time", &hub.receipts_expired),
+            ("internal_unsent_total", "Messages to routers that could not be published", &hub.internal_unsent),
             ("facts_lost_total", "Facts that could not be published", &hub.facts_lost),
             ("bus_stalls_total", "Times the bus was not read because a shard was behind", &hub.bus_stalls),
         ] {

@@ -69,6 +69,7 @@ struct Fan<'a> {
     shared: &'a SharedDelivery,
     mark: u32,
     key: Option<u64>,
+    expires_ms: Option<u64>,
     receipt: Option<usize>,
     acked: bool,
     part: ReceiptPart,
@@ -91,6 +92,8 @@ impl<S: Socket> Shard<S> {
             shared,
             mark: self.table.next_mark(),
             key: delivery.key.as_ref().map(|key| conflation_key(key)),
+            // `Hf-Ttl: 0` means at once or not at all: until the end of this turn, whatever the way here took.
+            expires_ms: delivery.expires_ms.map(|at| if at == delivery.received_ms { now.unix_ms } else { at }),
             receipt: shared.receipt.map(|receipt| self.turn.open_receipt(receipt)),
             acked: delivery.receipt.is_some_and(|ask| ask.acked),
             part: ReceiptPart::default(),
@@ -175,13 +178,8 @@ impl<S: Socket> Shard<S> {
                 bare_frame(text, &payload)
             }),
         };
-        let class = Class::Message { scope: share.scope, expires_ms: delivery.expires_ms, key: fan.key };
-        let mut pushed = connection.socket.push(now, Outgoing { frame: frame.clone(), class: class.clone() });
-        if pushed == Pushed::Overflow {
-            // Much of what waits may be this turn's own: the socket has its chance before the client is called slow.
-            connection.socket.flush(now);
-            pushed = connection.socket.push(now, Outgoing { frame, class });
-        }
+        let class = Class::Message { scope: share.scope, expires_ms: fan.expires_ms, key: fan.key };
+        let pushed = connection.socket.push(now, Outgoing { frame, class });
         let key = Key { index, generation: connection.generation };
         self.mark_dirty(index);
         match pushed {

@@ -28,7 +28,7 @@ use holdfast_protocol::wire::Cause;
 
 use crate::auth::Verifier;
 use crate::clock::Now;
-use crate::handshake::Admission;
+use crate::handshake::{Admission, WhenFull};
 use crate::link::{ConnRef, Key, ToHub, id_for_shard};
 use crate::metrics::{Initiator, ShardCells, Transport};
 use crate::session::{Actions, Event, GapScope, Incoming, Session};
@@ -149,7 +149,6 @@ impl<S: Socket> Shard<S> {
     }
 
     /// Takes an accepted connection in.
-    #[expect(clippy::boxed_local, reason = "it travels boxed from the handshake, and is taken apart only here")]
     pub fn open(&mut self, now: Now, admission: Box<Admission>, socket: S, transport: Transport) -> Key {
         let id = id_for_shard(self.settings.node, self.random.id(), self.settings.number, self.settings.shards);
         let mut actions = std::mem::take(&mut self.actions);
@@ -247,7 +246,9 @@ impl<S: Socket> Shard<S> {
     fn visit(&mut self, now: Now, index: u32) {
         let Some(connection) = self.table.get_mut(index) else { return };
         let verdict = connection.socket.tick(now);
-        if connection.socket.queued_bytes() > 0 {
+        // Where the oldest give way, the tick may have dropped some and left nothing but a gap to tell.
+        let drops = connection.session.endpoint().outbox.when_full == WhenFull::DropOldest;
+        if drops || connection.socket.queued_bytes() > 0 {
             self.mark_dirty(index);
         } else if std::mem::take(&mut connection.gap_queued) > 0 {
             self.feed(now, index, Event::GapsWritten);

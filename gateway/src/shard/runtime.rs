@@ -13,7 +13,7 @@ use holdfast_daemon::random;
 use holdfast_protocol::close::Close;
 use hyper::StatusCode;
 use hyper::http::request::Parts;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
@@ -80,7 +80,15 @@ async fn serve(parts: ShardParts) -> io::Result<()> {
     let port = Box::new(ChannelPort(parts.to_hub));
     let shard = Shard::new(settings, verifier, Arc::clone(&own), Box::new(Pool::default()), port);
     let shard = Rc::new(RefCell::new(shard));
-    let host = ShardHost { shard: Rc::clone(&shard), gatekeeper, clock, cells: cells.into(), connections_max };
+    let turn = Rc::new(Notify::new());
+    let host = ShardHost {
+        shard: Rc::clone(&shard),
+        turn: Rc::clone(&turn),
+        gatekeeper,
+        clock,
+        cells: cells.into(),
+        connections_max,
+    };
     let net = Net::new(host, net, own);
     for listening in listening {
         net.serve(listening)?;
@@ -102,6 +110,7 @@ async fn serve(parts: ShardParts) -> io::Result<()> {
                     shard.finish_turn(now);
                 }
             }
+            () = turn.notified() => shard.borrow_mut().finish_turn(clock.now()),
             () = accepting.cancelled(), if open => {
                 open = false;
                 net.stop_accepting();
@@ -162,6 +171,7 @@ impl Randomness for Pool {
 #[derive(Clone)]
 struct ShardHost {
     shard: Rc<RefCell<Shard<Connection>>>,
+    turn: Rc<Notify>,
     gatekeeper: Arc<Gatekeeper>,
     clock: Clock,
     cells: Rc<[Arc<ShardCells>]>,
@@ -232,8 +242,9 @@ impl Host for ShardHost {
         self.shard.borrow().congested()
     }
 
-    fn finish_turn(&self, now: Now) {
-        self.shard.borrow_mut().finish_turn(now);
+    /// Once for all drivers that are ready now: one batch for the hub, one write per socket.
+    fn finish_turn(&self, _: Now) {
+        self.turn.notify_one();
     }
 }
 
