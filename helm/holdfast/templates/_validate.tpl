@@ -13,7 +13,7 @@
 {{- include "holdfast.validateCrds" (dict "root" . "problems" $problems) -}}
 {{- include "holdfast.validateSecret" (dict "root" . "problems" $problems) -}}
 {{- if $problems.list -}}
-{{- fail (printf "\n\nholdfast: these values do not fit together:\n  * %s\n" (join "\n  * " $problems.list)) -}}
+{{- fail (printf "\n\nholdfast: these values do not fit together:\n  * %s\n" (join "\n  * " (uniq $problems.list))) -}}
 {{- end -}}
 {{- end -}}
 

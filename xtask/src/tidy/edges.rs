@@ -19,7 +19,6 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("holdfast-sim", &["holdfast-daemon", "holdfast-gateway", "holdfast-protocol", "holdfast-router"]),
     ("holdfast-conformance", &["holdfast-harness", "holdfast-protocol"]),
     ("holdfast-chart", &["holdfast-harness (dev)"]),
-    ("holdfast-chart", &["holdfast-harness (dev)"]),
     ("holdfast-bench", &["holdfast-harness", "holdfast-protocol"]),
     ("xtask", &[]),
 ];

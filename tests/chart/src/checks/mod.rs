@@ -1,0 +1,143 @@
+//! What must hold for everything the chart renders. Each check returns its complaints; none means good.
+
+pub mod cluster;
+mod pods;
+mod refusals;
+mod services;
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use serde_json::Value;
+
+use crate::helm::{self, Tools};
+use crate::{objects, repository};
+
+pub use refusals::refusals;
+
+/// Renders every example and judges what comes out.
+///
+/// # Errors
+/// A program cannot be run.
+pub fn examples(tools: &Tools, scratch: &Path) -> Result<Vec<String>> {
+    let mut complaints = Vec::new();
+    if let Err(error) = tools.lint() {
+        complaints.push(format!("{error:#}"));
+    }
+    for example in helm::examples()? {
+        let path = repository::path(&example).display().to_string();
+        match tools.template(&["--values", &path], true) {
+            Ok(text) => {
+                let objects = objects::parse(&text).with_context(|| example.clone())?;
+                let mut found = judge(&objects);
+                found.extend(programs(tools, &objects, scratch)?);
+                complaints.extend(found.into_iter().map(|what| format!("{example}: {what}")));
+            }
+            Err(error) => complaints.push(format!("{example}: {error:#}")),
+        }
+    }
+    Ok(complaints)
+}
+
+/// What can be told from the objects alone.
+fn judge(objects: &[Value]) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for object in objects {
+        let title = objects::title(object);
+        let name = object["metadata"]["name"].as_str().unwrap_or_default();
+        if object["kind"] == "Secret" {
+            complaints.push(format!("{title}: the chart makes no Secret"));
+        }
+        if name.len() > 63 {
+            complaints.push(format!("{title}: the name is longer than 63 bytes"));
+        }
+        if let Some(pod) = objects::pod(object) {
+            complaints.extend(pods::restricted(pod).into_iter().map(|what| format!("{title}: {what}")));
+            complaints.extend(pods::complete(pod).into_iter().map(|what| format!("{title}: {what}")));
+        }
+    }
+    complaints.extend(services::complaints(objects));
+    complaints
+}
+
+/// What the programs say that will read the rendered files, as far as they are there.
+fn programs(tools: &Tools, objects: &[Value], scratch: &Path) -> Result<Vec<String>> {
+    let mut complaints = Vec::new();
+    for object in objects.iter().filter(|object| object["kind"] == "ConfigMap") {
+        if object["data"]["nats.conf"].is_string() && tools.has("nats-server", "--version") {
+            if let Err(error) = nats(tools, object, scratch) {
+                complaints.push(format!("{}: {error:#}", objects::title(object)));
+            }
+        }
+        for service in ["gateway", "router"] {
+            let program = format!("holdfast-{service}");
+            let is_its = object["metadata"]["name"].as_str().is_some_and(|name| name.ends_with(&format!("-{service}")));
+            if let (true, Some(file)) = (is_its, object["data"]["holdfast.toml"].as_str()) {
+                if let Err(error) = service_file(tools, &program, file, scratch) {
+                    complaints.push(format!("{}: {error:#}", objects::title(object)));
+                }
+            }
+        }
+    }
+    for object in objects.iter().filter(|object| object["kind"] == "PrometheusRule") {
+        if tools.has("promtool", "--version") {
+            let file = scratch.join("rules.yaml");
+            fs::write(&file, serde_json::to_string(&object["spec"])?)?;
+            if let Err(error) = tools.run("promtool", &["check", "rules", &file.display().to_string()]) {
+                complaints.push(format!("{}: {error:#}", objects::title(object)));
+            }
+        }
+    }
+    Ok(complaints)
+}
+
+/// `nats-server -t` over the rendered files.
+fn nats(tools: &Tools, config: &Value, scratch: &Path) -> Result<()> {
+    let mut main = None;
+    for (name, text) in config["data"].as_object().into_iter().flatten() {
+        let file = scratch.join(name);
+        let text = text.as_str().unwrap_or_default();
+        // Certificates are read at once; whether they are there is not the question here.
+        let text: String =
+            text.lines().filter(|line| !line.contains("_file: /etc/nats-tls")).collect::<Vec<_>>().join("\n");
+        fs::write(&file, text.replace("tls {\n}", "").replace("/var/run/nats", &scratch.display().to_string()))?;
+        if name == "nats.conf" {
+            main = Some(file);
+        }
+    }
+    let main = main.context("no nats.conf")?.display().to_string();
+    let mut command = tools.command("nats-server");
+    command
+        .args(["--config", &main, "-t"])
+        .env("POD_NAME", "nats-0")
+        .env("NATS_ROUTES", "[nats-route://route:p1@a:6222]");
+    for user in ["GATEWAY", "ROUTER", "SERVICE", "OBSERVER", "OPERATOR", "ROUTE"] {
+        command.env(format!("NATS_{user}_PASSWORD"), "p0123456789abcdef");
+    }
+    let output = command.output()?;
+    anyhow::ensure!(output.status.success(), "nats-server -t: {}", String::from_utf8_lossy(&output.stderr).trim());
+    Ok(())
+}
+
+/// `config check` of the service itself, with stand-ins for what is mounted.
+fn service_file(tools: &Tools, program: &str, text: &str, scratch: &Path) -> Result<()> {
+    if !tools.has(program, "version") {
+        return Ok(());
+    }
+    for (path, content) in
+        [("bus/password", "p0"), ("bus/token", "t0"), ("keys/jwt-secret", "0123456789abcdef0123456789abcdef")]
+    {
+        let file = scratch.join(path);
+        fs::create_dir_all(file.parent().context("a folder")?)?;
+        fs::write(file, content)?;
+    }
+    let file = scratch.join("holdfast.toml");
+    fs::write(&file, text.replace("/etc/holdfast", &scratch.display().to_string()))?;
+    let file = file.display().to_string();
+    let mut command = tools.command(program);
+    let output = command.args(["--config", &file, "config", "check"]).env("HOLDFAST_BUS__USER", "gateway").output()?;
+    let said = [output.stdout, output.stderr].concat();
+    anyhow::ensure!(output.status.success(), "config check: {}", String::from_utf8_lossy(&said).trim());
+    Ok(())
+}

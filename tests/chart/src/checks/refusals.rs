@@ -1,0 +1,79 @@
+//! Values that must be refused, each with the words that tell why.
+
+use anyhow::Result;
+
+use crate::helm::Tools;
+
+/// What is set, and what the refusal must say.
+const CASES: &[(&str, &str)] = &[
+    ("gateway.replica=3", "'replica' not allowed"),
+    ("gateway.tls.foo=1", "'foo' not allowed"),
+    ("router.ports.public=1", "'public' not allowed"),
+    ("metrics.serviceMonitor.lables=1", "'lables' not allowed"),
+    ("nats.replicas=2", "'/nats/replicas'"),
+    ("nats.jetstream.size=10GB", "'/nats/jetstream/size'"),
+    ("gateway.service.type=ExternalName", "'/gateway/service/type'"),
+    ("gateway.terminationGracePeriodSeconds=44", "drain.delay + drain.window + 10 s is 45 s"),
+    ("config.drain.window=5m", "drain.delay + drain.window + 10 s is 315 s"),
+    ("config.drain.delay=5", "no duration"),
+    ("gateway.service.type=LoadBalancer", "plaintext gateway to the world"),
+    ("gateway.service.type=NodePort", "plaintext gateway to the world"),
+    ("gateway.ingress.enabled=true", "no tls section"),
+    ("gateway.httpRoute.enabled=true", "needs a listener with TLS"),
+    ("gateway.httpRoute.enabled=true", "needs parentRefs"),
+    ("gateway.httpRoute.enabled=true", "does not have"),
+    ("gateway.tlsRoute.enabled=true", "set gateway.tls.enabled"),
+    ("gateway.tls.enabled=true", "needs a certificate"),
+    ("gateway.tls.enabled=true,gateway.tls.existingSecret=a,gateway.tls.terminatedInFront=true", "exclude each other"),
+    ("gateway.certificate.enabled=true", "needs issuerRef.name"),
+    ("gateway.ports.admin=8080", "the same port"),
+    ("gateway.service.extraPorts[0].port=1,gateway.service.extraPorts[0].targetPort=admin", "shows the admin port"),
+    ("gateway.autoscaling.enabled=true,gateway.keda.enabled=true", "exclude each other"),
+    ("router.autoscaling.enabled=true,router.keda.enabled=true", "exclude each other"),
+    ("gateway.autoscaling.enabled=true,gateway.autoscaling.maxReplicas=1", "minReplicas is over its maxReplicas"),
+    ("gateway.autoscaling.enabled=true,gateway.autoscaling.targetCPUUtilization=0", "nothing to aim at"),
+    ("gateway.keda.enabled=true", "needs prometheusAddress"),
+    ("gateway.pdb.minAvailable=1,gateway.pdb.maxUnavailable=2", "not both"),
+    ("metrics.serviceMonitor.enabled=true,metrics.podMonitor.enabled=true", "counted twice"),
+    ("metrics.prometheusRule.enabled=true", "install the Prometheus Operator"),
+    ("gateway.certificate.enabled=true", "install cert-manager"),
+    ("router.keda.enabled=true", "install KEDA"),
+    ("nats.enabled=false", "set nats.external.urls"),
+    ("nats.external.urls={nats://a:4222}", "which NATS is meant"),
+    ("nats.enabled=false,nats.external.urls={nats://u:p@a:4222}", "holds credentials"),
+    (
+        "nats.enabled=false,nats.external.urls={nats://a:4222},nats.external.auth=creds",
+        "needs nats.external.gatewaySecret",
+    ),
+    ("nats.enabled=false,nats.external.urls={nats://a:4222},nats.external.tls.mutual=true", "with tls.crt and tls.key"),
+    ("nats.terminationGracePeriodSeconds=30", "nats.lameDuck.durationSeconds + 10 s is 40 s"),
+    ("nats.lameDuck.gracePeriodSeconds=30", "must be shorter than durationSeconds"),
+    ("auth.jwt.source=jwks", "needs auth.jwt.jwksUrl"),
+    ("config.bus.password=x", "config.bus.password is a secret"),
+    ("config.auth.jwt.secret=x", "config.auth.jwt.secret is a secret"),
+    ("gateway.config.bus.token=x", "gateway.config.bus.token is a secret"),
+    ("config.anything=-----BEGIN EC PRIVATE KEY-----", "holds a private key"),
+    ("config.anything=nats://user:password@host", "a URL with a password"),
+    ("config.listen.address=a", "config.listen.address is set by the chart"),
+    ("config.bus.servers={a}", "config.bus.servers is set by the chart"),
+    ("router.config.admin.address=a", "config.admin.address is set by the chart for the router"),
+    ("config.profile=dev", "for one machine"),
+];
+
+/// The cases that were not refused as they should.
+///
+/// # Errors
+/// Helm cannot be run.
+pub fn refusals(tools: &Tools) -> Result<Vec<String>> {
+    let mut complaints = Vec::new();
+    for (set, words) in CASES {
+        match tools.template(&["--set", set], false) {
+            Ok(_) => complaints.push(format!("--set {set} was accepted; it should be refused with {words:?}")),
+            Err(error) if !format!("{error:#}").contains(words) => {
+                complaints.push(format!("--set {set} should be refused with {words:?}; it said: {error:#}"));
+            }
+            Err(_) => {}
+        }
+    }
+    Ok(complaints)
+}
