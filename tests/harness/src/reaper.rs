@@ -10,6 +10,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
+/// No `--` before the group: dash's `kill` takes it for a number.
 const SCRIPT: &str = r#"
 pids=" "; folders=""
 while read -r what value; do
@@ -20,7 +21,7 @@ while read -r what value; do
 " ;;
     esac
 done
-for pid in $pids; do kill -KILL -- "-$pid" 2>/dev/null; done
+for pid in $pids; do kill -KILL "-$pid" 2>/dev/null; done
 printf %s "$folders" | while read -r folder; do rm -rf -- "$folder"; done
 "#;
 
