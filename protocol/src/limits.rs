@@ -31,6 +31,15 @@ pub const CLIENT_ID_BYTES_MAX: usize = 64;
 /// Integers a client may use as `id` are smaller than this in magnitude: what a JavaScript number holds exactly.
 pub const CLIENT_ID_MAGNITUDE: i64 = 1 << 53;
 
+/// Longest epoch: with a sequence it must fit an `Hf-Id`.
+pub const EPOCH_BYTES_MAX: usize = 64;
+/// Sequences are smaller than this: what a JavaScript number holds exactly.
+pub const SEQUENCE_END: u64 = 1 << 53;
+/// Default number of messages on a page of history.
+pub const HISTORY_MESSAGES_DEFAULT: u16 = 50;
+/// The largest page of history a client may ask for.
+pub const HISTORY_MESSAGES_MAX: u16 = 500;
+
 /// A close frame carries 125 bytes, two of them the code.
 pub const CLOSE_REASON_BYTES_MAX: usize = 123;
 

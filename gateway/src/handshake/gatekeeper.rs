@@ -131,9 +131,9 @@ impl Gatekeeper {
         if let Some(identity) = &mut identity {
             identity.device = identity.device.take().or_else(|| device.clone());
         }
-        let rooms = match dialect {
-            Dialect::Bare => query.rooms,
-            Dialect::Json => Vec::new(),
+        let (rooms, since) = match dialect {
+            Dialect::Bare => (query.rooms, None),
+            Dialect::Json => (Vec::new(), query.since),
         };
         let allowed = identity.as_ref().is_none_or(|who| rooms.iter().all(|room| who.rooms.allow(room)));
         if !allowed && !endpoint.join_callout {
@@ -143,7 +143,7 @@ impl Gatekeeper {
             return Err(HttpRefusal::UNAVAILABLE);
         }
         let subprotocol = offer.any.then(|| dialect.subprotocol());
-        Ok(Admission { endpoint: endpoint.clone(), dialect, subprotocol, identity, unsigned, device, rooms })
+        Ok(Admission { endpoint: endpoint.clone(), dialect, subprotocol, identity, unsigned, device, since, rooms })
     }
 
     fn check_origin(&self, head: &Parts) -> Result<(), HttpRefusal> {

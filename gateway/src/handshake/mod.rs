@@ -16,6 +16,7 @@ mod subprotocol;
 use std::sync::Arc;
 
 use holdfast_protocol::dialect::Dialect;
+use holdfast_protocol::position::Position;
 
 pub use endpoint::{Devices, Endpoint, Limits, OutboxRules, Rules, Source, WhenFull};
 pub use gatekeeper::{GateSettings, Gatekeeper, Lookup};
@@ -40,6 +41,8 @@ pub struct Admission {
     pub unsigned: bool,
     /// `?device=`
     pub device: Option<Arc<str>>,
+    /// `?since=`, dialect `json` only.
+    pub since: Option<Position>,
     /// `?room=`, dialect `bare` only: valid keys, and allowed where the identity is known.
     pub rooms: Vec<Arc<str>>,
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use holdfast_protocol::dialect::{is_device, is_user};
+use holdfast_protocol::position::Position;
 use holdfast_protocol::token::check_key;
 
 /// The parameters that mean something here; others are the application's.
@@ -11,6 +12,7 @@ pub(super) struct Query {
     pub(super) token: Option<String>,
     pub(super) user: Option<String>,
     pub(super) device: Option<String>,
+    pub(super) since: Option<Position>,
     pub(super) rooms: Vec<Arc<str>>,
 }
 
@@ -26,6 +28,13 @@ impl Query {
                 "token" => &mut read.token,
                 "userId" if unsigned => &mut read.user,
                 "device" => &mut read.device,
+                "since" => {
+                    let since = Position::parse(&decode(value, true)?)?;
+                    if read.since.replace(since).is_some() {
+                        return None;
+                    }
+                    continue;
+                }
                 "room" => {
                     let room = decode(value, true).filter(|room| check_key(room).is_ok())?;
                     if read.rooms.iter().all(|known| **known != *room) {
@@ -71,13 +80,17 @@ mod tests {
 
     #[test]
     fn known_parameters_are_decoded() {
-        let query =
-            Query::read("x=%zz&token=a.b.c&userId=%ED%95%9C&device=my+phone&room=chat%2F5&room=a&room=a&", true, 3)
-                .unwrap();
+        let query = Query::read(
+            "x=%zz&token=a.b.c&since=e%2E.17&userId=%ED%95%9C&device=my+phone&room=chat%2F5&room=a&room=a&",
+            true,
+            3,
+        )
+        .unwrap();
 
         assert_eq!(query.token.as_deref(), Some("a.b.c"));
         assert_eq!(query.user.as_deref(), Some("한"));
         assert_eq!(query.device.as_deref(), Some("my phone"));
+        assert_eq!(query.since, Position::new("e.", 17));
         assert_eq!(query.rooms, [Arc::from("chat/5"), Arc::from("a")]);
         assert!(Query::read("userId=&userId=", false, 3).is_some_and(|query| query.user.is_none()));
         assert!(Query::read("", true, 3).is_some_and(|query| query == Query::default()));
@@ -97,6 +110,12 @@ mod tests {
             "device=",
             "device=a%00",
             long.as_str(),
+            "since=",
+            "since=17",
+            "since=e.",
+            "since=e.%2B1",
+            "since=e%0A.1",
+            "since=e.1&since=e.1",
             "room=",
             "room",
             "room=%FF",

@@ -6,6 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use holdfast_daemon::config::Secret;
 use holdfast_protocol::close::Close;
+use holdfast_protocol::dialect::json::Cursor;
+use holdfast_protocol::position::Position;
 
 use super::event::Ticket;
 use crate::auth::Identity;
@@ -32,7 +34,12 @@ pub enum Action {
     },
     /// The connection is somebody's now: tell hub and routers, and answer with [`Event::Bound`](super::Event::Bound).
     /// Deliveries to the user begin right after the session's actions of that event.
-    Bind(Arc<Identity>),
+    Bind {
+        /// Whose.
+        identity: Arc<Identity>,
+        /// Resume the user's stream after this.
+        since: Option<Position>,
+    },
     /// New rights of the same user after a refresh: replaces what the shard shows others of this connection.
     Rebind(Arc<Identity>),
     /// Make the connection a member; answered by [`Event::Joined`](super::Event::Joined). With `leave_first` a
@@ -43,6 +50,8 @@ pub enum Action {
         ticket: Ticket,
         /// The room.
         room: Arc<str>,
+        /// Resume after this.
+        since: Option<Position>,
         /// Re-join.
         leave_first: bool,
         /// Ask `auth.join` first, where the endpoint has that callout.
@@ -72,6 +81,19 @@ pub enum Action {
         payload: Bytes,
         /// How long to wait.
         timeout: Duration,
+    },
+    /// Read kept messages of a room; answered by [`Event::History`](super::Event::History).
+    History {
+        /// Echoed.
+        ticket: Ticket,
+        /// The room.
+        room: Arc<str>,
+        /// Which part of it.
+        cursor: Cursor,
+        /// How many messages at most, 1–500.
+        limit: u16,
+        /// Ask `auth.join` first whether the client may be there.
+        callout: bool,
     },
     /// The client acknowledged messages.
     Acked {

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use holdfast_protocol::close::Close;
+use holdfast_protocol::position::{Position, Start};
+use holdfast_protocol::wire::Delivery;
 
 use crate::auth::Identity;
 
@@ -44,10 +46,21 @@ pub enum Failure {
     },
     /// Larger than the bus carries.
     TooBig,
+    /// The stream of kept messages is another one than the client means.
+    OtherEpoch,
 }
 
 /// How an operation of a session ended.
 pub type Outcome<T> = Result<T, Failure>;
+
+/// A page of a room's kept messages.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HistoryPage {
+    /// Oldest first.
+    pub messages: Vec<Delivery>,
+    /// There is more in the direction asked for.
+    pub more: bool,
+}
 
 /// All that can happen to a session after it was opened.
 #[derive(Debug)]
@@ -61,25 +74,32 @@ pub enum Event<'a> {
         /// Who it is, or why not.
         result: Result<Identity, crate::auth::Refusal>,
     },
-    /// Hub and routers know the connection: the answer to [`Action::Bind`](super::Action::Bind).
-    Bound(Outcome<()>),
+    /// Hub and routers know the connection: the answer to [`Action::Bind`](super::Action::Bind). Where the user's
+    /// stream is recovered, the missed messages follow the session's actions of this event (the `welcome`).
+    Bound(Outcome<Start>),
     /// The answer to [`Action::Join`](super::Action::Join). On success the connection becomes a member right after
     /// the session's actions of this event are carried out (the `ok` goes out first), if
-    /// [`Session::is_in`](super::Session::is_in) still says so: it may have left meanwhile.
+    /// [`Session::is_in`](super::Session::is_in) still says so: it may have left meanwhile. In between come the missed
+    /// messages, where the room is recovered.
     Joined {
         /// Whose answer.
         ticket: Ticket,
         /// The room.
         room: Arc<str>,
         /// How it ended.
-        result: Outcome<()>,
+        result: Outcome<Start>,
     },
-    /// A domain service made the connection a member, or ended a membership; the shard has done it already.
-    Membership {
+    /// A domain service made the connection a member; the shard has done it already.
+    Entered {
         /// The room.
         room: Arc<str>,
-        /// Joined or left.
-        joined: bool,
+        /// The last position when that happened, where kept messages are on.
+        position: Option<Position>,
+    },
+    /// A domain service ended a membership; the shard has done it already.
+    Removed {
+        /// The room.
+        room: Arc<str>,
     },
     /// The answer to [`Action::Publish`](super::Action::Publish) with a ticket.
     Published {
@@ -94,6 +114,13 @@ pub enum Event<'a> {
         ticket: Ticket,
         /// The service's bytes.
         result: Outcome<Bytes>,
+    },
+    /// The answer to [`Action::History`](super::Action::History).
+    History {
+        /// Whose answer.
+        ticket: Ticket,
+        /// The page.
+        result: Outcome<HistoryPage>,
     },
     /// Stop application messages.
     Pause,

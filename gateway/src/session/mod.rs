@@ -8,6 +8,7 @@
 mod action;
 mod event;
 mod held;
+mod history;
 mod matching;
 mod on_auth;
 mod on_bare;
@@ -26,7 +27,7 @@ use holdfast_protocol::dialect::json::{self, ErrorCode, MessageId};
 use holdfast_protocol::id::ConnectionId;
 
 pub use action::{Action, Actions};
-pub use event::{Event, Failure, GapScope, Incoming, Outcome, Ticket};
+pub use event::{Event, Failure, GapScope, HistoryPage, Incoming, Outcome, Ticket};
 
 use self::on_auth::{Binding, Verifying};
 use self::rare::Rare;
@@ -79,7 +80,7 @@ enum Flow {
 impl Session {
     /// A connection right after its upgrade.
     pub fn open(now: Now, connection: ConnectionId, admission: Admission, actions: &mut Actions) -> Self {
-        let Admission { endpoint, dialect, subprotocol: _, identity, unsigned, device, rooms } = admission;
+        let Admission { endpoint, dialect, subprotocol: _, identity, unsigned, device, since, rooms } = admission;
         let deadline_ms = now.ms + on_tick::millis(endpoint.limits.credential_timeout);
         let mut session = Self {
             endpoint,
@@ -94,13 +95,14 @@ impl Session {
             flow: Flow::Running,
             leaving: false,
         };
-        if device.is_some() || !rooms.is_empty() {
+        if device.is_some() || since.is_some() || !rooms.is_empty() {
             let rare = session.rare();
             rare.device = device;
+            rare.since = since.clone();
             rare.url_rooms = rooms;
         }
         if let Some(identity) = identity {
-            session.bind(now, identity, None, actions);
+            session.bind(now, identity, None, since, actions);
         }
         session
     }
@@ -115,10 +117,12 @@ impl Session {
             Event::Verified { ticket, result } => self.on_verified(now, ticket, result, actions),
             Event::Bound(result) => self.on_bound(now, result, actions),
             Event::Joined { ticket, room, result } => self.on_joined(ticket, &room, result, actions),
-            Event::Membership { room, joined } => self.on_membership(&room, joined, actions),
+            Event::Entered { room, position } => self.on_entered(&room, position.as_ref(), actions),
+            Event::Removed { room } => self.on_removed(&room, actions),
             Event::Published { ticket, result } => self.on_published(ticket, result, actions),
             Event::Unpublished(failure) => self.fail(None, failure, actions),
             Event::Replied { ticket, result } => self.on_replied(ticket, result, actions),
+            Event::History { ticket, result } => self.on_history(ticket, result, actions),
             Event::Pause => self.flow = Flow::Paused,
             Event::Resume => self.on_resume(actions),
             Event::MissedWhilePaused { room } => self.on_missed(room),

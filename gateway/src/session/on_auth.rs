@@ -7,6 +7,7 @@ use holdfast_daemon::config::Secret;
 use holdfast_protocol::close::Close;
 use holdfast_protocol::dialect::Dialect;
 use holdfast_protocol::dialect::json::{self, ErrorCode, MessageId};
+use holdfast_protocol::position::{Position, Recovery, Start};
 
 use super::action::{Action, Actions};
 use super::event::{Outcome, Ticket};
@@ -24,6 +25,8 @@ pub(super) struct Verifying {
     id: Option<MessageId>,
     /// What the client calls itself: `auth.device` or INIT's, else `?device=`.
     device: Option<Arc<str>>,
+    /// Where the user's stream is to resume: the `auth` says so, else `?since=`.
+    since: Option<Position>,
     /// The user that an INIT named besides its token.
     user: Option<Box<str>>,
     /// When the wait for a credential ends, if this one cannot be looked at now.
@@ -36,6 +39,8 @@ pub(super) struct Verifying {
 pub(super) struct Binding {
     /// Of the `auth` that the welcome answers.
     id: Option<MessageId>,
+    /// The client asked to resume.
+    resume: bool,
     pub(super) answer_by_ms: u64,
 }
 
@@ -47,6 +52,7 @@ const ANSWER_WAIT: Duration = Duration::from_secs(15);
 pub(super) struct First<'a> {
     pub(super) id: Option<MessageId>,
     pub(super) device: Option<&'a str>,
+    pub(super) since: Option<Position>,
     pub(super) user: Option<&'a str>,
 }
 
@@ -55,16 +61,22 @@ impl Session {
     pub(super) fn verify_first(&mut self, now: Now, token: &str, first: First<'_>, actions: &mut Actions) {
         let State::Pending { deadline_ms } = self.state else { return };
         let ticket = self.ticket();
-        let from_query = self.rare.as_ref().and_then(|rare| rare.device.clone());
+        let (url_device, url_since) = self.said_in_url();
         self.state = State::Verifying(Box::new(Verifying {
             ticket,
             id: first.id,
-            device: first.device.map(Arc::from).or(from_query),
+            device: first.device.map(Arc::from).or(url_device),
+            since: first.since.or(url_since),
             user: first.user.map(Box::from),
             deadline_ms,
             answer_by_ms: now.ms + millis(ANSWER_WAIT),
         }));
         actions.push(Action::Verify { ticket, token: Secret::new(token), device: first.device.map(str::to_owned) });
+    }
+
+    /// What the URL says of the device, and of where to resume.
+    pub(super) fn said_in_url(&self) -> (Option<Arc<str>>, Option<Position>) {
+        self.rare.as_ref().map(|rare| (rare.device.clone(), rare.since.clone())).unwrap_or_default()
     }
 
     /// Has a later credential looked at, in dialect `json`.
@@ -106,7 +118,7 @@ impl Session {
         result: Result<Identity, Refusal>,
         actions: &mut Actions,
     ) {
-        let Verifying { id, device, user, deadline_ms, .. } = verifying;
+        let Verifying { id, device, since, user, deadline_ms, .. } = verifying;
         match result {
             Ok(identity) if identity.is_expired(now.unix_ms) => self.refuse_first(id, Refusal::Expired, actions),
             Ok(mut identity) => {
@@ -116,7 +128,7 @@ impl Session {
                     return;
                 }
                 identity.device = identity.device.or(device);
-                self.bind(now, identity, id, actions);
+                self.bind(now, identity, id, since, actions);
             }
             Err(Refusal::Unavailable) if self.dialect == Dialect::Json => {
                 self.state = State::Pending { deadline_ms };
@@ -144,20 +156,25 @@ impl Session {
     }
 
     /// The connection is somebody's. `id` is that of the `auth` that did it.
-    pub(super) fn bind(&mut self, now: Now, identity: Identity, id: Option<MessageId>, actions: &mut Actions) {
+    pub(super) fn bind(
+        &mut self,
+        now: Now,
+        identity: Identity,
+        id: Option<MessageId>,
+        since: Option<Position>,
+        actions: &mut Actions,
+    ) {
         let identity = Arc::new(identity);
         self.identity = Some(identity.clone());
-        self.state = State::Binding(Box::new(Binding { id, answer_by_ms: now.ms + millis(ANSWER_WAIT) }));
-        actions.push(Action::Bind(identity));
+        let (resume, answer_by_ms) = (since.is_some(), now.ms + millis(ANSWER_WAIT));
+        self.state = State::Binding(Box::new(Binding { id, resume, answer_by_ms }));
+        actions.push(Action::Bind { identity, since });
     }
 
-    pub(super) fn on_bound(&mut self, now: Now, result: Outcome<()>, actions: &mut Actions) {
+    pub(super) fn on_bound(&mut self, now: Now, result: Outcome<Start>, actions: &mut Actions) {
         let (State::Binding(binding), Some(identity)) = (&mut self.state, self.identity.clone()) else { return };
-        if result.is_err() {
-            self.close(Close::BusGone, actions);
-            return;
-        }
-        let id = binding.id.take();
+        let Ok(start) = result else { return self.close(Close::BusGone, actions) };
+        let (id, start) = (binding.id.take(), for_client(start, binding.resume));
         self.state = State::Open;
         let welcome = json::Welcome {
             id: id.as_ref(),
@@ -167,14 +184,16 @@ impl Session {
             heartbeat: self.endpoint.limits.heartbeat,
             expires: identity.expires,
             device: identity.device.as_deref(),
+            start: &start,
         };
         self.tell(|| json::welcome(&welcome), actions);
         let url_rooms = self.rare.as_mut().map(|rare| {
             rare.device = None;
+            rare.since = None;
             std::mem::take(&mut rare.url_rooms)
         });
         for room in url_rooms.unwrap_or_default() {
-            self.start_join(room, false, Vec::new(), actions);
+            self.start_join(room, None, false, Vec::new(), actions);
         }
         self.release(now, actions);
     }
@@ -225,4 +244,10 @@ impl Session {
             self.error(asked.id.as_ref(), ErrorCode::Forbidden, "the credential does not allow this room", actions);
         }
     }
+}
+
+/// What a client is told of where kept messages begin: whether they were recovered if it asked, and only then.
+pub(super) fn for_client(start: Start, resume: bool) -> Start {
+    let recovery = resume.then(|| start.recovery.unwrap_or(Recovery::Lost { first: None }));
+    Start { recovery, ..start }
 }

@@ -41,12 +41,13 @@ impl Session {
         let device = init.device.as_deref();
         match (&init.token, &init.user) {
             (Some(token), user) if self.endpoint.sources.contains(&Source::FirstMessage) => {
-                self.verify_first(now, token, First { id: None, device, user: user.as_deref() }, actions);
+                self.verify_first(now, token, First { device, user: user.as_deref(), ..First::default() }, actions);
             }
             (None, Some(user)) if self.endpoint.unsigned_users => {
-                let from_query = self.rare.as_ref().and_then(|rare| rare.device.clone());
+                let (url_device, _) = self.said_in_url();
                 self.unsigned = true;
-                self.bind(now, Identity::unsigned(user, device.map(Arc::from).or(from_query)), None, actions);
+                let identity = Identity::unsigned(user, device.map(Arc::from).or(url_device));
+                self.bind(now, identity, None, None, actions);
             }
             _ => self.close(Close::Policy, actions),
         }

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use holdfast_protocol::close::Close;
 use holdfast_protocol::dialect::Dialect;
 use holdfast_protocol::dialect::json::{self, ErrorCode, Gap, MessageId};
+use holdfast_protocol::position::{Position, Start};
 
 use super::action::{Action, Actions};
 use super::event::{Failure, GapScope, Outcome, Ticket};
@@ -19,19 +20,22 @@ impl GapScope {
 }
 
 impl Session {
-    pub(super) fn on_joined(&mut self, ticket: Ticket, room: &Arc<str>, result: Outcome<()>, actions: &mut Actions) {
+    pub(super) fn on_joined(&mut self, ticket: Ticket, room: &Arc<str>, result: Outcome<Start>, actions: &mut Actions) {
         let pending = self.rare.as_mut().and_then(|rare| {
             let at = rare.joins.iter().position(|join| join.ticket == ticket)?;
             Some(rare.joins.swap_remove(at))
         });
         let Some(pending) = pending else { return };
-        let Err(failure) = result else {
-            self.rooms.add(room, JoinedBy::Client);
-            self.forget_room(room);
-            for asked in &pending.asked {
-                self.joined(asked, actions);
+        let failure = match result {
+            Ok(start) => {
+                self.rooms.add(room, JoinedBy::Client);
+                self.forget_room(room);
+                for asked in &pending.asked {
+                    self.joined(asked, &start, actions);
+                }
+                return;
             }
-            return;
+            Err(failure) => failure,
         };
         if pending.rejoin && self.rooms.remove(room).is_some() {
             self.forget_room(room);
@@ -51,15 +55,15 @@ impl Session {
         }
     }
 
-    pub(super) fn on_membership(&mut self, room: &Arc<str>, joined: bool, actions: &mut Actions) {
-        if joined {
-            self.rooms.add(room, JoinedBy::Service);
-            self.tell(|| json::joined(room), actions);
-        } else {
-            self.rooms.remove(room);
-            self.forget_room(room);
-            self.tell(|| json::left(room), actions);
-        }
+    pub(super) fn on_entered(&mut self, room: &Arc<str>, position: Option<&Position>, actions: &mut Actions) {
+        self.rooms.add(room, JoinedBy::Service);
+        self.tell(|| json::joined(room, position), actions);
+    }
+
+    pub(super) fn on_removed(&mut self, room: &Arc<str>, actions: &mut Actions) {
+        self.rooms.remove(room);
+        self.forget_room(room);
+        self.tell(|| json::left(room), actions);
     }
 
     pub(super) fn on_published(&mut self, ticket: Ticket, result: Outcome<()>, actions: &mut Actions) {
@@ -94,6 +98,7 @@ impl Session {
             Failure::NoResponders => (ErrorCode::NoResponder, "nobody serves this"),
             Failure::Timeout => (ErrorCode::Timeout, "no answer in time"),
             Failure::TooBig => (ErrorCode::TooBig, "larger than the bus carries"),
+            Failure::OtherEpoch => (ErrorCode::BadMessage, "the epoch has ended"),
             Failure::Forbidden { reason } if !reason.is_empty() => {
                 return self.error(id, ErrorCode::Forbidden, &reason, actions);
             }

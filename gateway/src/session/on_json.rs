@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use holdfast_protocol::dialect::json::{self, ClientMessage, ErrorCode, Head, Kind, MessageId, Rejection};
+use holdfast_protocol::position::{Position, Start};
 
 use super::action::{Action, Actions};
-use super::on_auth::First;
+use super::on_auth::{First, for_client};
 use super::rare::{JoinAsked, PendingJoin};
 use super::{Session, State};
 use crate::clock::Now;
@@ -41,16 +42,18 @@ impl Session {
         };
         let id = head.id;
         match body {
-            ClientMessage::Auth { token, device } if pending => {
-                self.verify_first(now, &token, First { id, device: device.as_deref(), user: None }, actions);
+            ClientMessage::Auth { token, device, since } if pending => {
+                self.verify_first(now, &token, First { id, device: device.as_deref(), since, user: None }, actions);
             }
-            ClientMessage::Auth { token, device: _ } => self.verify_refresh(&token, id, actions),
-            ClientMessage::Join { room, since } => {
-                self.join(&room, JoinAsked { id, since: since.is_some() }, actions);
+            ClientMessage::Auth { since: Some(_), .. } => {
+                self.error(id.as_ref(), ErrorCode::BadMessage, "since belongs in the first auth", actions);
             }
+            ClientMessage::Auth { token, .. } => self.verify_refresh(&token, id, actions),
+            ClientMessage::Join { room, since } => self.join(&room, since, id, actions),
             ClientMessage::Leave { room } => self.leave(&room, id.as_ref(), actions),
             ClientMessage::Send { to, data } => self.send(to, data, id, actions),
             ClientMessage::Request { to, data, timeout_ms } => self.request(to, data, timeout_ms, id, actions),
+            ClientMessage::History { room, cursor, limit } => self.history(&room, cursor, limit, id, actions),
             ClientMessage::Ack { ids } => {
                 actions.push(Action::Acked { ids });
                 self.ok(id.as_ref(), actions);
@@ -59,54 +62,76 @@ impl Session {
         }
     }
 
-    fn join(&mut self, room: &str, asked: JoinAsked, actions: &mut Actions) {
-        let id = asked.id.as_ref();
+    fn join(&mut self, room: &str, since: Option<Position>, id: Option<MessageId>, actions: &mut Actions) {
         let limits = &self.endpoint.limits;
-        let allowed = self.identity.as_ref().is_some_and(|identity| identity.rooms.allow(room));
         let joins = self.rare.as_ref().map_or(&[][..], |rare| &rare.joins);
         let waiting: usize = joins.iter().map(|join| join.asked.len()).sum();
         let is_pending = joins.iter().any(|join| *join.room == *room);
         let is_member = self.rooms.contains(room);
         let rooms = self.rooms.by_client() + joins.iter().filter(|join| !join.rejoin).count();
+        let asked = JoinAsked { id, since: since.is_some() };
+        let id = asked.id.as_ref();
 
         if is_member && !is_pending && !asked.since {
-            return self.joined(&asked, actions);
+            return self.joined(&asked, &Start::default(), actions);
         }
-        if !is_member && !allowed && !self.endpoint.join_callout {
+        if !is_member && !self.endpoint.join_callout && !self.is_allowed(room) {
             return self.error(id, ErrorCode::Forbidden, "the credential does not allow this room", actions);
         }
         if waiting >= limits.rooms_max {
             return self.too_many_now(id, "too many joins at once", actions);
         }
-        if is_pending {
+        if is_pending && !asked.since {
             let pending = self.rare().joins.iter_mut().find(|join| *join.room == *room);
             if let Some(pending) = pending {
                 pending.asked.push(asked);
             }
             return;
         }
-        if !is_member && rooms >= limits.rooms_max {
+        if !is_member && !is_pending && rooms >= limits.rooms_max {
             return self.error(id, ErrorCode::TooMany, "too many rooms", actions);
         }
-        self.start_join(room.into(), is_member, vec![asked], actions);
+        if is_pending {
+            // Where to begin is another place now: this is a leave and a join.
+            self.end_membership(room, actions);
+        }
+        let rejoin = self.rooms.contains(room);
+        self.start_join(room.into(), since, rejoin, vec![asked], actions);
+    }
+
+    /// Whether the credential allows a room.
+    pub(super) fn is_allowed(&self, room: &str) -> bool {
+        self.identity.as_ref().is_some_and(|identity| identity.rooms.allow(room))
     }
 
     /// Asks for a membership. With `rejoin` there is one, which ends in the same step.
-    pub(super) fn start_join(&mut self, room: Arc<str>, rejoin: bool, asked: Vec<JoinAsked>, actions: &mut Actions) {
+    pub(super) fn start_join(
+        &mut self,
+        room: Arc<str>,
+        since: Option<Position>,
+        rejoin: bool,
+        asked: Vec<JoinAsked>,
+        actions: &mut Actions,
+    ) {
         let ticket = self.ticket();
         self.rare().joins.push(PendingJoin { ticket, room: room.clone(), rejoin, asked });
         let callout = self.endpoint.join_callout;
-        actions.push(Action::Join { ticket, room, leave_first: rejoin, callout });
+        actions.push(Action::Join { ticket, room, since, leave_first: rejoin, callout });
     }
 
-    /// Answers a `join`. Nothing is replayed for live messages, and the client is told so if it asked.
-    pub(super) fn joined(&self, asked: &JoinAsked, actions: &mut Actions) {
+    /// Answers a `join`.
+    pub(super) fn joined(&self, asked: &JoinAsked, start: &Start, actions: &mut Actions) {
         if let Some(id) = &asked.id {
-            self.tell(|| json::ok_joined(id, asked.since.then_some(false)), actions);
+            self.tell(|| json::ok_joined(id, &for_client(start.clone(), asked.since)), actions);
         }
     }
 
     fn leave(&mut self, room: &str, id: Option<&MessageId>, actions: &mut Actions) {
+        self.end_membership(room, actions);
+        self.ok(id, actions);
+    }
+
+    fn end_membership(&mut self, room: &str, actions: &mut Actions) {
         if let Some(room) = self.rooms.remove(room) {
             self.forget_room(&room);
             actions.push(Action::Leave { room });
@@ -117,9 +142,8 @@ impl Session {
             Some(rare.joins.swap_remove(at))
         });
         for asked in overtaken.iter().flat_map(|join| &join.asked) {
-            self.joined(asked, actions);
+            self.joined(asked, &Start::default(), actions);
         }
-        self.ok(id, actions);
     }
 
     /// A room left behind owes no gaps.
@@ -153,7 +177,9 @@ impl Session {
         id: Option<MessageId>,
         actions: &mut Actions,
     ) {
-        if self.rare().requests.len() >= self.endpoint.limits.requests_max {
+        let requests_max = self.endpoint.limits.requests_max;
+        let rare = self.rare();
+        if rare.requests.len() + rare.histories.len() >= requests_max {
             return self.too_many_now(id.as_ref(), "too many requests at once", actions);
         }
         let ticket = self.ticket();

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use holdfast_protocol::dialect::json::MessageId;
+use holdfast_protocol::position::Position;
 
 use super::event::{GapScope, Ticket};
 use super::held::Held;
@@ -13,6 +14,8 @@ use super::{Session, State};
 pub(super) struct Rare {
     /// `?device=`, until the connection is somebody's.
     pub(super) device: Option<Arc<str>>,
+    /// `?since=`, until then.
+    pub(super) since: Option<Position>,
     /// `?room=`, until then.
     pub(super) url_rooms: Vec<Arc<str>>,
     /// What the client sent ahead.
@@ -23,6 +26,8 @@ pub(super) struct Rare {
     pub(super) joins: Vec<PendingJoin>,
     /// Requests that are not answered yet.
     pub(super) requests: Vec<(Ticket, Option<MessageId>)>,
+    /// Pages of history that are not answered yet.
+    pub(super) histories: Vec<HistoryAsked>,
     /// Messages upstream that are not confirmed yet, oldest first: that is how they are confirmed.
     pub(super) publishes: VecDeque<(Ticket, MessageId)>,
     /// Where live messages were refused since the pause began; `None` is the user's own stream. Each once.
@@ -45,7 +50,7 @@ pub(super) struct PendingJoin {
     pub(super) room: Arc<str>,
     /// It is a member already, and this ends that membership.
     pub(super) rejoin: bool,
-    /// Every `join` of the client that this one answers.
+    /// Every `join` of the client that this one answers. Only the first may have said `since`.
     pub(super) asked: Vec<JoinAsked>,
 }
 
@@ -57,15 +62,28 @@ pub(super) struct JoinAsked {
     pub(super) since: bool,
 }
 
+/// One `history` message.
+#[derive(Debug)]
+pub(super) struct HistoryAsked {
+    pub(super) ticket: Ticket,
+    pub(super) id: Option<MessageId>,
+    pub(super) room: Arc<str>,
+    /// A callout decides about the room, not the credential.
+    pub(super) callout: bool,
+}
+
 impl Rare {
     fn is_empty(&self) -> bool {
-        let Self { device, url_rooms, held, refresh, joins, requests, publishes, missed, gaps } = self;
+        let Self { device, since, url_rooms, held, refresh, joins, requests, histories, publishes, missed, gaps } =
+            self;
         device.is_none()
+            && since.is_none()
             && url_rooms.is_empty()
             && held.is_empty()
             && refresh.is_none()
             && joins.is_empty()
             && requests.is_empty()
+            && histories.is_empty()
             && publishes.is_empty()
             && missed.is_empty()
             && gaps.is_empty()

@@ -2,6 +2,7 @@ mod bare;
 mod bus;
 mod credentials;
 mod json;
+mod kept;
 mod kit;
 mod limits;
 mod random;

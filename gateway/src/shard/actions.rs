@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use holdfast_daemon::config::Secret;
 use holdfast_protocol::close::Close;
+use holdfast_protocol::position::Start;
 use holdfast_protocol::wire::Cause;
 
 use super::Shard;
@@ -15,7 +16,7 @@ use crate::clock::Now;
 use crate::handshake::Devices;
 use crate::link::{JoinFor, Sender, ToHub};
 use crate::metrics::Drop as DropReason;
-use crate::session::{Action, Event, Ticket};
+use crate::session::{Action, Event, Failure, Ticket};
 use crate::socket::{Class, Outgoing, Pushed, Socket};
 use crate::ws::frame;
 
@@ -37,10 +38,10 @@ impl<S: Socket> Shard<S> {
                 }
             }
             Action::Verify { ticket, token, device: _ } => self.verify(now, index, ticket, token, follow),
-            Action::Bind(identity) => self.bind(index, &identity),
+            Action::Bind { identity, since: _ } => self.bind(index, &identity),
             // What the shard shows of a connection it reads from the session.
             Action::Rebind(_) => {}
-            Action::Join { ticket, room, leave_first, callout } => {
+            Action::Join { ticket, room, since: _, leave_first, callout } => {
                 self.join(index, ticket, room, leave_first, callout, follow);
             }
             Action::Leave { room } => {
@@ -57,6 +58,10 @@ impl<S: Socket> Shard<S> {
                 if let (Some(conn), Some(sender)) = (self.conn(index), self.sender(index)) {
                     self.to_hub.push(ToHub::Request { conn, ticket, sender, to, payload, timeout });
                 }
+            }
+            // No kept messages here: nothing to read.
+            Action::History { ticket, .. } => {
+                follow.push_back(Event::History { ticket, result: Err(Failure::Unavailable) });
             }
             Action::Acked { ids } => self.acknowledge(index, &ids),
             Action::Close { code, reason, close } => self.close(now, index, code, &reason, close),
@@ -152,7 +157,7 @@ impl<S: Socket> Shard<S> {
     ) {
         if let Some(slot) = self.membership_in(index, &room) {
             if !leave_first {
-                follow.push_back(Event::Joined { ticket, room, result: Ok(()) });
+                follow.push_back(Event::Joined { ticket, room, result: Ok(Start::default()) });
                 return;
             }
             self.end_membership(index, slot, Cause::Close);

@@ -39,7 +39,7 @@ impl<S: Socket> Shard<S> {
             Command::Leave { room } => self.on_each(&selected, |shard, index| {
                 if shard.end_membership_by_command(index, room) {
                     let room = Arc::from(room.as_str());
-                    shard.feed(now, index, Event::Membership { room, joined: false });
+                    shard.feed(now, index, Event::Removed { room });
                 }
                 true
             }),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use holdfast_protocol::close::Close;
+use holdfast_protocol::position::Start;
 use holdfast_protocol::wire::Cause;
 
 use super::Shard;
@@ -81,7 +82,7 @@ impl<S: Socket> Shard<S> {
         let succeeded = result.is_ok();
         let index = self.present(conn);
         if let Some(index) = index {
-            self.feed(now, index, Event::Bound(result));
+            self.feed(now, index, Event::Bound(result.map(|()| Start::default())));
         }
         // The event itself may have closed the connection.
         match index.and_then(|_| self.present(conn)) {
@@ -102,7 +103,7 @@ impl<S: Socket> Shard<S> {
         match on_behalf {
             JoinFor::Client(ticket) => {
                 if let Some(index) = self.present(conn) {
-                    let room = Arc::clone(&room);
+                    let (room, result) = (Arc::clone(&room), result.map(|()| Start::default()));
                     self.feed(now, index, Event::Joined { ticket, room, result });
                 }
                 if succeeded {
@@ -120,7 +121,7 @@ impl<S: Socket> Shard<S> {
                     self.become_member(index.unwrap_or(conn.key.index), Arc::clone(&room), done);
                 }
                 if let Some(index) = index.filter(|_| done) {
-                    self.feed(now, index, Event::Membership { room, joined: true });
+                    self.feed(now, index, Event::Entered { room, position: None });
                 }
                 self.operation_step(operation, done);
             }

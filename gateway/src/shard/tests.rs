@@ -159,6 +159,7 @@ impl Scene {
             identity,
             unsigned: false,
             device: None,
+            since: None,
             rooms: Vec::new(),
         };
         let key = self.shard.open(self.now, Box::new(admission), FakeSocket(Rc::clone(&wire)), Transport::Ws);

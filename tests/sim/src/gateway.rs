@@ -186,6 +186,7 @@ impl GatewayProcess {
             identity: Some(Identity::unsigned(user, None)),
             unsigned: false,
             device: None,
+            since: None,
             rooms: Vec::new(),
         };
         let shard = &mut self.shards[index].shard;

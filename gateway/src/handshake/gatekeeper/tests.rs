@@ -100,7 +100,8 @@ fn show(admission: &Admission) -> String {
     let rooms: Vec<&str> = admission.rooms.iter().map(|room| &**room).collect();
     let said = if admission.unsigned { " unsigned" } else { "" };
     let answer = admission.subprotocol.map_or(String::new(), |name| format!(" ({name})"));
-    format!("{} {:?}{answer} {who}{said} {}", admission.endpoint.name, admission.dialect, rooms.join(" "))
+    let since = admission.since.as_ref().map_or(String::new(), |since| format!(" after {}.{}", since.epoch, since.seq));
+    format!("{} {:?}{answer} {who}{said}{since} {}", admission.endpoint.name, admission.dialect, rooms.join(" "))
         .trim_end()
         .to_owned()
 }
@@ -246,6 +247,20 @@ fn rooms_of_the_url_are_subject_to_the_token() {
         (&format!("/ws/x?{many}"), &bare, "400"),
         ("/ws/x?room=news", &[("authorization", &bearer)], "x Json ana"),
         ("/ws/x?room=news", &bare[..1], "x Bare (holdfast.v1.bare) nobody yet news"),
+    ]);
+}
+
+#[test]
+fn a_client_that_resumes_says_where() {
+    let gate = Gate::new(production(), Vec::new());
+    let bearer = format!("Bearer {}", good());
+    let bare: [(&str, &str); 2] = [("sec-websocket-protocol", "holdfast.v1.bare"), ("authorization", &bearer)];
+    gate.check(&[
+        ("/ws/x?since=a.b%2Fc.17", &[("authorization", &bearer)], "x Json ana after a.b/c.17"),
+        ("/ws/x?since=e.17", &[], "x Json nobody yet after e.17"),
+        ("/ws/x?since=17", &[("authorization", &bearer)], "400"),
+        ("/ws/x?since=e.17", &bare, "x Bare (holdfast.v1.bare) ana"),
+        ("/ws/x?since=17", &bare, "400"),
     ]);
 }
 

@@ -16,7 +16,7 @@ fn dev() -> Rules {
 fn query_user() -> Bench {
     let identity = Some(Identity::unsigned("123", None));
     let mut bench = Bench::open(Admission { identity, unsigned: true, ..nobody(Dialect::Bare, dev()) });
-    bench.apply(Event::Bound(Ok(())));
+    bench.bound(Ok(()));
     bench.expect(&["bind 123"]);
     bench
 }
@@ -24,7 +24,7 @@ fn query_user() -> Bench {
 /// A token in the handshake.
 fn token_user(rules: Rules) -> Bench {
     let mut bench = Bench::open(Admission { identity: Some(ana()), ..nobody(Dialect::Bare, rules) });
-    bench.apply(Event::Bound(Ok(())));
+    bench.bound(Ok(()));
     bench.expect(&["bind ana"]);
     bench
 }
@@ -53,7 +53,7 @@ fn init_makes_a_user_in_development() {
 
     bench.check(r#"{"type":"INIT","userId":123,"device":"android"}"#, &["bind 123 on android"]);
     bench.check("ahead", &[]);
-    bench.apply(Event::Bound(Ok(())));
+    bench.bound(Ok(()));
 
     bench.expect(&["publish message ahead"]);
 }
@@ -127,7 +127,7 @@ fn rooms_of_the_url_are_joined_once_the_connection_is_somebodys() {
     let mut bench = Bench::open(Admission { identity: Some(ana()), rooms, ..nobody(Dialect::Bare, Rules::bare()) });
     bench.expect(&["bind ana"]);
 
-    bench.apply(Event::Bound(Ok(())));
+    bench.bound(Ok(()));
 
     bench.expect(&["join #0 chat/1", "join #1 chat/2"]);
     bench.joined(1, "chat/2", Ok(()));
@@ -147,7 +147,7 @@ fn rooms_of_the_url_are_subject_to_the_token() {
 
     let mut anywhere = Bench::open(Admission { rooms: vec!["news".into()], ..nobody(Dialect::Bare, dev()) });
     anywhere.check(r#"{"type":"INIT","userId":1}"#, &["bind 1"]);
-    anywhere.apply(Event::Bound(Ok(())));
+    anywhere.bound(Ok(()));
     anywhere.expect(&["join #0 news"]);
     anywhere.joined(0, "news", forbidden("no"));
     anywhere.expect(&["close 1008"]);
@@ -156,7 +156,7 @@ fn rooms_of_the_url_are_subject_to_the_token() {
 #[test]
 fn nothing_but_payloads_is_ever_said() {
     let mut bench = query_user();
-    bench.apply(Event::Membership { room: "vip".into(), joined: true });
+    bench.apply(Event::Entered { room: "vip".into(), position: None });
     bench.apply(Event::Pause);
     bench.apply(Event::MissedWhilePaused { room: None });
     bench.apply(Event::Resume);

@@ -48,10 +48,10 @@ fn what_the_bus_says_becomes_an_error() {
 fn a_domain_service_joins_and_leaves_whatever_the_patterns_say() {
     let mut bench = Bench::ana();
 
-    bench.apply(Event::Membership { room: "vip".into(), joined: true });
+    bench.apply(Event::Entered { room: "vip".into(), position: None });
     bench.expect(&[r#"{"type":"joined","room":"vip"}"#]);
     bench.check(r#"{"type":"join","id":1,"room":"vip"}"#, &[r#"{"type":"ok","id":1}"#]);
-    bench.apply(Event::Membership { room: "vip".into(), joined: false });
+    bench.apply(Event::Removed { room: "vip".into() });
 
     bench.expect(&[r#"{"type":"left","room":"vip"}"#]);
     assert!(!bench.session.is_in("vip"));

@@ -20,7 +20,7 @@ fn a_handshake_credential_is_welcomed_once_hub_and_routers_know() {
     bench.expect(&["bind ana"]);
     assert!(!bench.session.is_open());
 
-    bench.apply(Event::Bound(Ok(())));
+    bench.bound(Ok(()));
 
     bench.expect(&[&welcome("ana", "1000600", "")]);
     assert!(bench.session.is_open());
@@ -34,7 +34,7 @@ fn a_first_message_is_verified_bound_and_welcomed_with_its_id() {
     bench.check(r#"{"type":"auth","id":"a","token":"t.o.k","device":"ios"}"#, &["verify #0 t.o.k as ios"]);
     bench.verified(0, Ok(ana()));
     bench.expect(&["bind ana on ios"]);
-    bench.apply(Event::Bound(Ok(())));
+    bench.bound(Ok(()));
 
     bench.expect(&[&welcome("ana", "1000600", r#","device":"ios","id":"a""#)]);
     assert_eq!(bench.session.device().map(|device| &**device), Some("ios"));
@@ -170,7 +170,7 @@ fn a_connection_that_cannot_be_made_known_ends_with_1014() {
         let mut bench = Bench::open(Admission { identity: Some(ana()), ..nobody(Dialect::Json, Rules::json()) });
         bench.take();
 
-        bench.apply(Event::Bound(Err(failure)));
+        bench.bound(Err(failure));
 
         bench.expect(&["close 1014"]);
     }
@@ -186,7 +186,7 @@ fn what_is_sent_ahead_is_carried_out_in_order_after_the_welcome() {
     bench.check(r#"{"type":"send","to":"a","data":1}"#, &[]);
     bench.check("{", &[]);
 
-    bench.apply(Event::Bound(Ok(())));
+    bench.bound(Ok(()));
 
     let done = bench.take();
     assert_eq!(done[..3], [welcome("ana", "1000600", r#","id":1"#), "join #1 chat/1".into(), "publish a 1".into()]);
@@ -206,7 +206,7 @@ fn what_is_sent_ahead_is_bounded() {
     bench.check(r#"{"type":"ping","id":8}"#, &[]);
     bench.check(r#"{"type":"ping","id":9}"#, &[]);
     bench.check(r#"{"type":"ping","id":1}"#, &[refused]);
-    bench.apply(Event::Bound(Ok(())));
+    bench.bound(Ok(()));
 
     bench.expect(&[&welcome("ana", "1000600", ""), r#"{"type":"pong","id":8}"#, r#"{"type":"pong","id":9}"#]);
 }
@@ -283,7 +283,7 @@ fn one_refresh_at_a_time() {
 fn new_rights_apply_at_once() {
     let mut bench = Bench::member();
     bench.text(r#"{"type":"join","id":1,"room":"chat/2"}"#);
-    bench.apply(Event::Membership { room: "vip".into(), joined: true });
+    bench.apply(Event::Entered { room: "vip".into(), position: None });
     bench.text(r#"{"type":"auth","id":9,"token":"new"}"#);
     bench.take();
 
@@ -322,7 +322,7 @@ fn a_device_survives_a_refresh_without_one() {
 #[test]
 fn a_rejoin_of_a_services_room_goes_on_when_rights_are_lost() {
     let mut bench = Bench::member();
-    bench.apply(Event::Membership { room: "chat/1".into(), joined: true });
+    bench.apply(Event::Entered { room: "chat/1".into(), position: None });
     bench.text(r#"{"type":"join","id":1,"room":"chat/1","since":{"epoch":"e","seq":1}}"#);
     bench.text(r#"{"type":"auth","token":"new"}"#);
     bench.take();

@@ -49,11 +49,14 @@ fn a_second_join_waits_for_the_first() {
 fn a_join_with_since_leaves_first_and_says_that_nothing_is_recovered() {
     let mut bench = Bench::member();
     let since = r#""since":{"epoch":"e","seq":17}"#;
-    bench.check(&format!(r#"{{"type":"join","id":3,"room":"chat/1",{since}}}"#), &["join #1 chat/1 leave_first"]);
+    bench.check(
+        &format!(r#"{{"type":"join","id":3,"room":"chat/1",{since}}}"#),
+        &["join #1 chat/1 after e.17 leave_first"],
+    );
     bench.joined(1, "chat/1", Ok(()));
     bench.expect(&[r#"{"type":"ok","id":3,"recovered":false}"#]);
 
-    bench.check(&format!(r#"{{"type":"join","id":4,"room":"chat/2",{since}}}"#), &["join #2 chat/2"]);
+    bench.check(&format!(r#"{{"type":"join","id":4,"room":"chat/2",{since}}}"#), &["join #2 chat/2 after e.17"]);
     bench.joined(2, "chat/2", Ok(()));
     bench.expect(&[r#"{"type":"ok","id":4,"recovered":false}"#]);
 }

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use holdfast_protocol::dialect::Dialect;
+use holdfast_protocol::dialect::json::Cursor;
 use holdfast_protocol::id::{ConnectionId, NodeId};
+use holdfast_protocol::position::{Position, Start};
 
 use crate::auth::{Identity, Refusal, RoomPatterns};
 use crate::clock::Now;
@@ -36,7 +38,16 @@ pub(super) fn ana() -> Identity {
 /// An admission by these rules, of nobody yet.
 pub(super) fn nobody(dialect: Dialect, rules: Rules) -> Admission {
     let endpoint = Arc::new(Endpoint { name: "chat".into(), rules: Arc::new(rules) });
-    Admission { endpoint, dialect, subprotocol: None, identity: None, unsigned: false, device: None, rooms: Vec::new() }
+    Admission {
+        endpoint,
+        dialect,
+        subprotocol: None,
+        identity: None,
+        unsigned: false,
+        device: None,
+        since: None,
+        rooms: Vec::new(),
+    }
 }
 
 impl Bench {
@@ -61,7 +72,7 @@ impl Bench {
     /// The same, by these rules.
     pub(super) fn welcomed_by(identity: Identity, rules: Rules) -> Self {
         let mut bench = Self::open(Admission { identity: Some(identity), ..nobody(Dialect::Json, rules) });
-        bench.apply(Event::Bound(Ok(())));
+        bench.bound(Ok(()));
         bench.take();
         bench
     }
@@ -96,8 +107,19 @@ impl Bench {
         self.apply(Event::Verified { ticket, result });
     }
 
+    /// The answer to a bind, where kept messages are off.
+    pub(super) fn bound(&mut self, result: Outcome<()>) {
+        self.apply(Event::Bound(result.map(|()| Start::default())));
+    }
+
+    /// The answer to a join, where kept messages are off.
     pub(super) fn joined(&mut self, ticket: u32, room: &str, result: Outcome<()>) {
-        self.apply(Event::Joined { ticket, room: room.into(), result });
+        self.apply(Event::Joined { ticket, room: room.into(), result: result.map(|()| Start::default()) });
+    }
+
+    /// The answer to a join, where they are on.
+    pub(super) fn joined_at(&mut self, ticket: u32, room: &str, start: Start) {
+        self.apply(Event::Joined { ticket, room: room.into(), result: Ok(start) });
     }
 
     pub(super) fn tick_after(&mut self, time: Duration) {
@@ -143,12 +165,12 @@ fn show(action: &Action) -> String {
                 device.as_ref().map_or(String::new(), |d| format!(" as {d}"))
             )
         }
-        Action::Bind(identity) => format!("bind {}", who(identity)),
+        Action::Bind { identity, since } => format!("bind {}{}", who(identity), after(since.as_ref())),
         Action::Rebind(identity) => format!("rebind {}", who(identity)),
-        Action::Join { ticket, room, leave_first, callout } => {
+        Action::Join { ticket, room, since, leave_first, callout } => {
             let how = [(*leave_first, " leave_first"), (*callout, " callout")];
             let how: String = how.iter().filter(|(on, _)| *on).map(|(_, name)| *name).collect();
-            format!("join #{ticket} {room}{how}")
+            format!("join #{ticket} {room}{}{how}", after(since.as_ref()))
         }
         Action::Leave { room } => format!("leave {room}"),
         Action::Publish { ticket, to, payload } => {
@@ -158,11 +180,24 @@ fn show(action: &Action) -> String {
         Action::Request { ticket, to, payload, timeout } => {
             format!("request #{ticket} {} {} {timeout:?}", to.join("|"), text(payload))
         }
+        Action::History { ticket, room, cursor, limit, callout } => {
+            let callout = if *callout { " callout" } else { "" };
+            let (which, mark) = match cursor {
+                Cursor::Before(mark) => ("before", mark),
+                Cursor::After(mark) => ("after", mark),
+            };
+            let epoch = mark.epoch.as_ref().map_or(String::new(), |epoch| format!("{epoch}."));
+            format!("history #{ticket} {room} {limit} {which} {epoch}{}{callout}", mark.seq)
+        }
         Action::Acked { ids } => format!("acked {}", ids.join(" ")),
         Action::Close { code, reason, close } => {
             format!("close {code} {}", if close.is_some() { "" } else { reason }).trim_end().to_owned()
         }
     }
+}
+
+fn after(since: Option<&Position>) -> String {
+    since.map_or(String::new(), |since| format!(" after {}.{}", since.epoch, since.seq))
 }
 
 fn who(identity: &Identity) -> String {

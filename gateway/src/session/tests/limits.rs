@@ -23,7 +23,7 @@ fn what_is_not_needed_any_more_is_given_back() {
 fn rooms_are_bounded_but_for_those_of_a_domain_service() {
     let limits = Limits { rooms_max: 2, ..Limits::default() };
     let mut bench = Bench::welcomed(Identity { rooms: RoomPatterns::any(), ..ana() }, limits);
-    bench.apply(Event::Membership { room: "vip".into(), joined: true });
+    bench.apply(Event::Entered { room: "vip".into(), position: None });
     bench.take();
     bench.check(r#"{"type":"join","room":"a"}"#, &["join #0 a"]);
     bench.joined(0, "a", Ok(()));

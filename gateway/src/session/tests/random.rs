@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::kit::{Bench, START_S, ana};
 use crate::auth::{Identity, Refusal, RoomPatterns};
 use crate::handshake::Limits;
-use crate::session::{Action, Event, Failure};
+use crate::session::{Action, Event, Failure, HistoryPage};
 
 /// SplitMix64: enough for choices, and the same everywhere.
 struct Choices(u64);
@@ -46,11 +46,14 @@ impl World {
                 Action::Leave { room } => {
                     self.members.remove(&*room);
                 }
-                Action::Publish { ticket: Some(_), .. } | Action::Request { .. } | Action::Verify { .. } => {
+                Action::Publish { ticket: Some(_), .. }
+                | Action::Request { .. }
+                | Action::History { .. }
+                | Action::Verify { .. } => {
                     self.under_way.push(action);
                 }
                 Action::Publish { ticket: None, .. } | Action::Rebind(_) | Action::Acked { .. } | Action::Gap(_) => {}
-                Action::Bind(_) | Action::Close { .. } => panic!("{action:?}"),
+                Action::Bind { .. } | Action::Close { .. } => panic!("{action:?}"),
             }
         }
     }
@@ -83,6 +86,10 @@ impl World {
             Action::Request { ticket, .. } => {
                 bench.apply(Event::Replied { ticket, result: result().map(|()| "1".into()) });
             }
+            Action::History { ticket, .. } => {
+                let page = || HistoryPage { messages: Vec::new(), more: false };
+                bench.apply(Event::History { ticket, result: result().map(|()| page()) });
+            }
             Action::Verify { ticket, .. } => {
                 let patterns = if choices.below(2) == 0 { "chat/*" } else { "chat/1" };
                 let rooms = RoomPatterns::new(vec![patterns.to_owned()]);
@@ -97,13 +104,14 @@ impl World {
 
 fn step(bench: &mut Bench, world: &mut World, choices: &mut Choices, id: u64) {
     let room = format!("chat/{}", choices.below(4));
-    let fields = match choices.below(12) {
+    let fields = match choices.below(13) {
         0..=2 => format!(r#""type":"join","room":"{room}""#),
         3 => format!(r#""type":"join","room":"{room}","since":{{"epoch":"e","seq":1}}"#),
         4 | 5 => format!(r#""type":"leave","room":"{room}""#),
         6 => r#""type":"send","to":"x""#.to_owned(),
         7 => r#""type":"request","to":"x""#.to_owned(),
         8 => r#""type":"auth","token":"t""#.to_owned(),
+        11 => format!(r#""type":"history","room":"{room}","before":9"#),
         9 => r#""type":"fly""#.to_owned(),
         10 => {
             // A domain service's word; the shard acts first.
@@ -113,7 +121,9 @@ fn step(bench: &mut Bench, world: &mut World, choices: &mut Choices, id: u64) {
             } else if !world.members.remove(&room) {
                 return;
             }
-            bench.apply(Event::Membership { room: room.as_str().into(), joined });
+            let room = room.as_str().into();
+            let event = if joined { Event::Entered { room, position: None } } else { Event::Removed { room } };
+            bench.apply(event);
             return world.carry_out(bench);
         }
         _ => return world.answer_one(bench, choices),

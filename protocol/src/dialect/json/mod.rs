@@ -8,10 +8,10 @@ mod read;
 mod write;
 
 pub use id::MessageId;
-pub use read::{ClientMessage, Head, Kind, Rejection, Since, read};
+pub use read::{ClientMessage, Cursor, Head, Kind, Mark, Rejection, read};
 pub use write::{
-    Gap, Welcome, delivery, error, gap, goaway, joined, left, ok, ok_joined, ok_refreshed, pong, reply, service_error,
-    welcome,
+    Gap, Welcome, delivery, error, gap, goaway, history, joined, left, ok, ok_joined, ok_refreshed, pong, reply,
+    service_error, welcome,
 };
 
 /// Why something a client asked for was not done.

@@ -7,7 +7,10 @@ use serde_json::value::RawValue;
 
 use super::{ErrorCode, MessageId};
 use crate::dialect::{is_device, split_to};
+use crate::limits::{HISTORY_MESSAGES_DEFAULT, HISTORY_MESSAGES_MAX, SEQUENCE_END};
+use crate::position::{Position, is_epoch};
 use crate::token::check_key;
+use crate::wire::Text;
 
 /// The field `type`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +25,8 @@ pub enum Kind {
     Send,
     /// A request to a domain service.
     Request,
+    /// A page of a room's kept messages.
+    History,
     /// Messages that arrived.
     Ack,
     /// "Are you there?"
@@ -47,13 +52,15 @@ pub enum ClientMessage<'a> {
         token: Cow<'a, str>,
         /// What the client calls itself.
         device: Option<Cow<'a, str>>,
+        /// Where the user's stream resumes.
+        since: Option<Position>,
     },
     /// `join`
     Join {
         /// The room: a valid key.
         room: Cow<'a, str>,
         /// Where to resume.
-        since: Option<Since>,
+        since: Option<Position>,
     },
     /// `leave`
     Leave {
@@ -76,6 +83,15 @@ pub enum ClientMessage<'a> {
         /// How long to wait, in milliseconds, where the client said so.
         timeout_ms: Option<u64>,
     },
+    /// `history`
+    History {
+        /// The room: a valid key.
+        room: Cow<'a, str>,
+        /// Which part of it.
+        cursor: Cursor,
+        /// How many messages at most, 1–500.
+        limit: u16,
+    },
     /// `ack`
     Ack {
         /// Ids of messages.
@@ -85,12 +101,21 @@ pub enum ClientMessage<'a> {
     Ping,
 }
 
-/// The position a client was at.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct Since {
-    /// The stream's incarnation.
-    pub epoch: String,
-    /// The last sequence it has seen.
+/// Which messages of a room's history: the nearest to a mark, which itself is not among them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cursor {
+    /// Older ones.
+    Before(Mark),
+    /// Newer ones.
+    After(Mark),
+}
+
+/// A sequence, perhaps of a certain epoch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mark {
+    /// The epoch, where the client named it; else the stream's present one is meant.
+    pub epoch: Option<Text>,
+    /// The sequence.
     pub seq: u64,
 }
 
@@ -128,6 +153,12 @@ struct Fields<'a> {
     timeout: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "present")]
     ids: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    before: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    after: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    limit: Option<&'a RawValue>,
 }
 
 /// Tells a field that is `null` from one that is not there, which serde alone does not.
@@ -162,6 +193,7 @@ pub fn read(text: &str) -> Result<Head<'_>, Rejection> {
         "leave" => Kind::Leave,
         "send" => Kind::Send,
         "request" => Kind::Request,
+        "history" => Kind::History,
         "ack" => Kind::Ack,
         "ping" => Kind::Ping,
         _ => return Err(Rejection { id, code: ErrorCode::UnknownType, message: "there is no such type" }),
@@ -189,12 +221,16 @@ impl<'a> Fields<'a> {
             Kind::Auth => ClientMessage::Auth {
                 token: self.token.and_then(text_of).ok_or("token is missing or not a string")?,
                 device: self.device()?,
+                since: self.since()?,
             },
             Kind::Join => ClientMessage::Join { room: self.room()?, since: self.since()? },
             Kind::Leave => ClientMessage::Leave { room: self.room()? },
             Kind::Send => ClientMessage::Send { to: self.to()?, data: self.data() },
             Kind::Request => {
                 ClientMessage::Request { to: self.to()?, data: self.data(), timeout_ms: self.timeout_ms()? }
+            }
+            Kind::History => {
+                ClientMessage::History { room: self.room()?, cursor: self.cursor()?, limit: self.limit()? }
             }
             Kind::Ack => {
                 let ids = self.ids.and_then(|raw| serde_json::from_str(raw.get()).ok());
@@ -219,14 +255,25 @@ impl<'a> Fields<'a> {
             .ok_or("room is not a string of 1 to 200 bytes")
     }
 
-    fn since(&self) -> Result<Option<Since>, &'static str> {
+    fn since(&self) -> Result<Option<Position>, &'static str> {
         let Some(raw) = optional(self.since) else { return Ok(None) };
-        Some(raw.get())
-            .filter(|text| text.starts_with('{'))
-            .and_then(|text| serde_json::from_str::<Since>(text).ok())
-            .filter(|since| since.epoch.len() <= EPOCH_BYTES_MAX && since.seq < 1 << 53)
-            .map(Some)
-            .ok_or("since is not an object of epoch and seq")
+        let position = mark_of(raw).and_then(|mark| Some(Position { epoch: mark.epoch?, seq: mark.seq }));
+        position.map(Some).ok_or("since is not an object of epoch and seq")
+    }
+
+    fn cursor(&self) -> Result<Cursor, &'static str> {
+        let cursor = match (optional(self.before), optional(self.after)) {
+            (Some(before), None) => mark_of(before).map(Cursor::Before),
+            (None, Some(after)) => mark_of(after).map(Cursor::After),
+            _ => None,
+        };
+        cursor.ok_or("history needs one of before and after: a seq, or an object of epoch and seq")
+    }
+
+    fn limit(&self) -> Result<u16, &'static str> {
+        let Some(raw) = optional(self.limit) else { return Ok(HISTORY_MESSAGES_DEFAULT) };
+        let limit = raw.get().parse().ok().filter(|limit| (1..=HISTORY_MESSAGES_MAX).contains(limit));
+        limit.ok_or("limit is not an integer from 1 to 500")
     }
 
     fn to(&self) -> Result<Vec<String>, &'static str> {
@@ -251,9 +298,6 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// An epoch is opaque; this is far above what a stream's metadata holds.
-const EPOCH_BYTES_MAX: usize = 128;
-
 /// The longest that a client may ask a request to wait.
 const REQUEST_TIMEOUT_MS_MAX: u64 = 30_000;
 
@@ -267,4 +311,22 @@ fn text_of(raw: &RawValue) -> Option<Cow<'_, str>> {
     struct Borrowed<'a>(#[serde(borrow)] Cow<'a, str>);
 
     serde_json::from_str::<Borrowed<'_>>(raw.get()).ok().map(|text| text.0)
+}
+
+/// A sequence, or an object with one and its epoch.
+fn mark_of(raw: &RawValue) -> Option<Mark> {
+    #[derive(Deserialize)]
+    struct Full<'a> {
+        #[serde(borrow)]
+        epoch: Cow<'a, str>,
+        seq: u64,
+    }
+
+    let mark = if raw.get().starts_with('{') {
+        let full: Full<'_> = serde_json::from_str(raw.get()).ok()?;
+        is_epoch(&full.epoch).then(|| Mark { epoch: Some(Text::from(&*full.epoch)), seq: full.seq })?
+    } else {
+        Mark { epoch: None, seq: serde_json::from_str(raw.get()).ok()? }
+    };
+    (mark.seq < SEQUENCE_END).then_some(mark)
 }

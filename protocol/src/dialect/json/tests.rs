@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::id::{ConnectionId, NodeId};
+use crate::position::{Position, Recovery, Start};
 use crate::wire::{Content, Delivery, Kept, ReceiptAsk, Target, Text};
 
 fn parsed(text: &str) -> Result<(Option<String>, ClientMessage<'_>), (Option<String>, ErrorCode)> {
@@ -17,22 +18,48 @@ fn parsed(text: &str) -> Result<(Option<String>, ClientMessage<'_>), (Option<Str
 #[test]
 fn each_type_is_read() {
     for (text, message) in [
-        (r#"{"type":"auth","token":"a.b.c"}"#, ClientMessage::Auth { token: "a.b.c".into(), device: None }),
+        (
+            r#"{"type":"auth","token":"a.b.c"}"#,
+            ClientMessage::Auth { token: "a.b.c".into(), device: None, since: None },
+        ),
         (
             r#"{"type":"auth","token":"t","device":"ios"}"#,
-            ClientMessage::Auth { token: "t".into(), device: Some("ios".into()) },
+            ClientMessage::Auth { token: "t".into(), device: Some("ios".into()), since: None },
         ),
-        (r#"{"type":"auth","token":"t","device":null}"#, ClientMessage::Auth { token: "t".into(), device: None }),
+        (
+            r#"{"type":"auth","token":"t","device":null,"since":null}"#,
+            ClientMessage::Auth { token: "t".into(), device: None, since: None },
+        ),
+        (
+            r#"{"type":"auth","token":"t","since":{"epoch":"\u0065.1","seq":0}}"#,
+            ClientMessage::Auth { token: "t".into(), device: None, since: Position::new("e.1", 0) },
+        ),
         (r#"{"type":"join","room":"chat/5"}"#, ClientMessage::Join { room: "chat/5".into(), since: None }),
         (
             r#"{"type":"join","room":"r","since":{"epoch":"e","seq":17,"more":1}}"#,
-            ClientMessage::Join { room: "r".into(), since: Some(Since { epoch: "e".into(), seq: 17 }) },
+            ClientMessage::Join { room: "r".into(), since: Position::new("e", 17) },
         ),
         (r#"{"type":"leave","room":"\u0072\n"}"#, ClientMessage::Leave { room: "r\n".into() }),
         (r#"{"type":"send","to":"x"}"#, ClientMessage::Send { to: vec!["x".into()], data: "" }),
         (
             r#"{"type":"request","to":"a.b","data":{},"timeout":2000}"#,
             ClientMessage::Request { to: vec!["a".into(), "b".into()], data: "{}", timeout_ms: Some(2000) },
+        ),
+        (
+            r#"{"type":"history","room":"r","before":18}"#,
+            ClientMessage::History {
+                room: "r".into(),
+                cursor: Cursor::Before(Mark { epoch: None, seq: 18 }),
+                limit: 50,
+            },
+        ),
+        (
+            r#"{"type":"history","room":"r","before":null,"after":{"epoch":"e","seq":0},"limit":500}"#,
+            ClientMessage::History {
+                room: "r".into(),
+                cursor: Cursor::After(Mark { epoch: Some("e".into()), seq: 0 }),
+                limit: 500,
+            },
         ),
         (r#"{"type":"ack","ids":["a",""]}"#, ClientMessage::Ack { ids: vec!["a".into(), "".into()] }),
         (" \n{\"type\":\"ping\",\"room\":7,\"x\":[[[]]],\"token\":{}}\t", ClientMessage::Ping),
@@ -129,6 +156,9 @@ fn junk_is_a_bad_message() {
         r#"{"type":"join","room":"x","since":{"epoch":"e","seq":-1}}"#,
         r#"{"type":"join","room":"x","since":{"epoch":"e","seq":1.5}}"#,
         r#"{"type":"join","room":"x","since":{"epoch":"e","seq":9007199254740992}}"#,
+        r#"{"type":"join","room":"x","since":{"epoch":"","seq":1}}"#,
+        r#"{"type":"join","room":"x","since":{"epoch":"\u0000","seq":1}}"#,
+        r#"{"type":"auth","token":"t","since":"e.1"}"#,
         r#"{"type":"leave"}"#,
         r#"{"type":"auth"}"#,
         r#"{"type":"auth","token":null}"#,
@@ -155,6 +185,25 @@ fn junk_is_a_bad_message() {
     ] {
         let shown: String = text.chars().take(60).collect();
         assert_eq!(parsed(text), Err((None, ErrorCode::BadMessage)), "{shown}");
+    }
+}
+
+#[test]
+fn a_page_of_history_has_one_end_and_a_bounded_length() {
+    for text in [
+        r#"{"type":"history","before":1}"#,
+        r#"{"type":"history","room":"x"}"#,
+        r#"{"type":"history","room":"x","before":1,"after":1}"#,
+        r#"{"type":"history","room":"x","before":"1"}"#,
+        r#"{"type":"history","room":"x","before":-1}"#,
+        r#"{"type":"history","room":"x","before":9007199254740992}"#,
+        r#"{"type":"history","room":"x","after":{"seq":1}}"#,
+        r#"{"type":"history","room":"x","after":["e",1]}"#,
+        r#"{"type":"history","room":"x","after":1,"limit":0}"#,
+        r#"{"type":"history","room":"x","after":1,"limit":501}"#,
+        r#"{"type":"history","room":"x","after":1,"limit":"9"}"#,
+    ] {
+        assert_eq!(parsed(text), Err((None, ErrorCode::BadMessage)), "{text}");
     }
 }
 
@@ -229,12 +278,38 @@ fn a_delivery_says_where_it_belongs() {
 fn answers_have_the_form_of_the_contract() {
     let id = MessageId::parse("5").unwrap();
     let some = Some(&id);
+    let at = |seq| Position::new("\"e", seq);
+    let kept = |seq, delivery| Delivery { kept: Some(Kept { epoch: Text::from("e"), seq, previous: 0 }), ..delivery };
+    let page = [kept(7, message(Content::Json, b"{\"n\":1}")), kept(9, message(Content::Binary, b"\0"))];
     for (written, expected) in [
         (ok(&id), json!({"type":"ok","id":5})),
         (ok_refreshed(&id, Some(99)), json!({"type":"ok","id":5,"expires":99})),
         (ok_refreshed(&id, None), json!({"type":"ok","id":5,"expires":null})),
-        (ok_joined(&id, None), json!({"type":"ok","id":5})),
-        (ok_joined(&id, Some(false)), json!({"type":"ok","id":5,"recovered":false})),
+        (ok_joined(&id, &Start::default()), json!({"type":"ok","id":5})),
+        (
+            ok_joined(&id, &Start { position: at(17), recovery: None }),
+            json!({"type":"ok","id":5,"position":{"epoch":"\"e","seq":17}}),
+        ),
+        (
+            ok_joined(&id, &Start { position: at(17), recovery: Some(Recovery::Whole) }),
+            json!({"type":"ok","id":5,"position":{"epoch":"\"e","seq":17},"recovered":true}),
+        ),
+        (
+            ok_joined(&id, &Start { position: at(17), recovery: Some(Recovery::Lost { first: at(9) }) }),
+            json!({"type":"ok","id":5,"position":{"epoch":"\"e","seq":17},"recovered":false,
+                   "first":{"epoch":"\"e","seq":9}}),
+        ),
+        (
+            ok_joined(&id, &Start { position: None, recovery: Some(Recovery::Lost { first: None }) }),
+            json!({"type":"ok","id":5,"recovered":false}),
+        ),
+        (history(some, "r", &[], false), json!({"type":"history","id":5,"messages":[],"more":false})),
+        (
+            history(None, "r\"", &page, true),
+            json!({"type":"history","more":true,"messages":[
+                {"type":"message","id":"m1","room":"r\"","data":{"n":1},"seq":7,"epoch":"e"},
+                {"type":"message","id":"m1","room":"r\"","base64":"AA==","seq":9,"epoch":"e"}]}),
+        ),
         (pong(some), json!({"type":"pong","id":5})),
         (pong(None), json!({"type":"pong"})),
         (
@@ -257,7 +332,8 @@ fn answers_have_the_form_of_the_contract() {
         (gap(Gap::Own), json!({"type":"gap"})),
         (gap(Gap::Room("chat/5")), json!({"type":"gap","room":"chat/5"})),
         (goaway(1200, "drain"), json!({"type":"goaway","retry_after":1200,"reason":"drain"})),
-        (joined("r\n"), json!({"type":"joined","room":"r\n"})),
+        (joined("r\n", None), json!({"type":"joined","room":"r\n"})),
+        (joined("r", at(3).as_ref()), json!({"type":"joined","room":"r","position":{"epoch":"\"e","seq":3}})),
         (left("r"), json!({"type":"left","room":"r"})),
     ] {
         assert_eq!(serde_json::from_slice::<Value>(&written).unwrap(), expected);
@@ -277,6 +353,7 @@ fn the_welcome_is_complete() {
         heartbeat: Duration::from_secs(25),
         expires: None,
         device: None,
+        start: &Start::default(),
     };
 
     assert_eq!(
@@ -294,4 +371,9 @@ fn the_welcome_is_complete() {
         (&written["id"], &written["expires"], &written["device"], &written["heartbeat"]),
         (&json!("a"), &json!(1_900_000_000), &json!("ios"), &json!(0.5))
     );
+
+    let start = Start { position: Position::new("e", 4), recovery: Some(Recovery::Whole) };
+    shown.start = &start;
+    let written: Value = serde_json::from_slice(&welcome(&shown)).unwrap();
+    assert_eq!((&written["position"], &written["recovered"]), (&json!({"epoch":"e","seq":4}), &json!(true)));
 }

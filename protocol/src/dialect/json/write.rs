@@ -9,6 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use super::{ErrorCode, MessageId};
 use crate::content;
 use crate::id::{ConnectionId, NodeId};
+use crate::position::{Position, Recovery, Start};
 use crate::wire::{Content, Delivery};
 
 /// What a client learns once it is somebody.
@@ -28,6 +29,8 @@ pub struct Welcome<'a> {
     pub expires: Option<u64>,
     /// The device, if it has a name.
     pub device: Option<&'a str>,
+    /// Where the user's kept messages begin.
+    pub start: &'a Start,
 }
 
 /// Where something was dropped.
@@ -57,6 +60,7 @@ pub fn welcome(welcome: &Welcome<'_>) -> Vec<u8> {
     if let Some(device) = welcome.device {
         out.text("device", device);
     }
+    out.start(welcome.start);
     out.id(welcome.id);
     out.end()
 }
@@ -76,13 +80,11 @@ pub fn ok_refreshed(id: &MessageId, expires: Option<u64>) -> Vec<u8> {
     out.end()
 }
 
-/// `ok` to a `join`. `recovered` only answers a `since`.
-pub fn ok_joined(id: &MessageId, recovered: Option<bool>) -> Vec<u8> {
-    let mut out = Object::new("ok", 64);
+/// `ok` to a `join`. Its recovery only answers a `since`.
+pub fn ok_joined(id: &MessageId, start: &Start) -> Vec<u8> {
+    let mut out = Object::new("ok", 128);
     out.id(Some(id));
-    if let Some(recovered) = recovered {
-        out.number("recovered", recovered);
-    }
+    out.start(start);
     out.end()
 }
 
@@ -126,6 +128,10 @@ pub fn reply(id: Option<&MessageId>, payload: &[u8]) -> Vec<u8> {
 
 /// `message`: a delivery, as a member of `room` or of the user's own stream sees it.
 pub fn delivery(delivery: &Delivery, room: Option<&str>) -> Vec<u8> {
+    message(delivery, room).end()
+}
+
+fn message(delivery: &Delivery, room: Option<&str>) -> Object {
     let mut out = Object::new("message", 128 + delivery.payload.len());
     out.text("id", &delivery.id);
     if let Some(room) = room {
@@ -142,6 +148,25 @@ pub fn delivery(delivery: &Delivery, room: Option<&str>) -> Vec<u8> {
     if delivery.receipt.is_some_and(|receipt| receipt.acked) {
         out.number("ack", true);
     }
+    out
+}
+
+/// `history`: messages of `room` as its members see them, oldest first.
+pub fn history(id: Option<&MessageId>, room: &str, messages: &[Delivery], more: bool) -> Vec<u8> {
+    let payloads: usize = messages.iter().map(|message| message.payload.len()).sum();
+    let mut out = Object::new("history", 64 + payloads + messages.len() * (160 + room.len()));
+    out.id(id);
+    out.name("messages");
+    out.0.push('[');
+    for (at, delivery) in messages.iter().enumerate() {
+        if at > 0 {
+            out.0.push(',');
+        }
+        out.0.push_str(&message(delivery, Some(room)).0);
+        out.0.push('}');
+    }
+    out.0.push(']');
+    out.number("more", more);
     out.end()
 }
 
@@ -165,9 +190,10 @@ pub fn goaway(retry_after_ms: u64, reason: &str) -> Vec<u8> {
 }
 
 /// `joined`: a domain service made the connection a member.
-pub fn joined(room: &str) -> Vec<u8> {
-    let mut out = Object::new("joined", 32 + room.len());
+pub fn joined(room: &str, position: Option<&Position>) -> Vec<u8> {
+    let mut out = Object::new("joined", 96 + room.len());
     out.text("room", room);
+    out.position("position", position);
     out.end()
 }
 
@@ -205,6 +231,27 @@ impl Object {
         if let Some(id) = id {
             self.name("id");
             self.0.push_str(id.as_json());
+        }
+    }
+
+    fn start(&mut self, start: &Start) {
+        self.position("position", start.position.as_ref());
+        match &start.recovery {
+            None => {}
+            Some(Recovery::Whole) => self.number("recovered", true),
+            Some(Recovery::Lost { first }) => {
+                self.number("recovered", false);
+                self.position("first", first.as_ref());
+            }
+        }
+    }
+
+    fn position(&mut self, name: &str, position: Option<&Position>) {
+        if let Some(Position { epoch, seq }) = position {
+            self.name(name);
+            self.0.push_str("{\"epoch\":");
+            self.string(epoch);
+            self.write(format_args!(",\"seq\":{seq}}}"));
         }
     }
 

@@ -3,13 +3,13 @@
 //! Sources: the three specifications at stomp.github.io, and what the clients people use really send. Knows nothing of
 //! destinations' meaning, sessions or sockets.
 
-mod version;
+mod encode;
 mod escape;
 mod frame;
 mod parser;
-mod encode;
+mod version;
 
-pub use version::{UnknownVersion, Version};
+pub use encode::{Connected, MessageTail, connected, error, message_frame, receipt};
 pub use frame::{Command, Frame};
 pub use parser::{Limits, ParseError, Parser};
-pub use encode::{Connected, MessageTail, connected, error, message_frame, receipt};
+pub use version::{UnknownVersion, Version};

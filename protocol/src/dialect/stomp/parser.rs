@@ -106,11 +106,7 @@ impl Parser {
     ///
     /// # Errors
     /// The bytes are no frame. The parser is of no use afterwards.
-    pub fn feed(
-        &mut self,
-        input: &[u8],
-        mut on_frame: impl FnMut(Frame) -> Option<Version>,
-    ) -> Result<(), ParseError> {
+    pub fn feed(&mut self, input: &[u8], mut on_frame: impl FnMut(Frame) -> Option<Version>) -> Result<(), ParseError> {
         if !self.buffer.is_empty() {
             self.buffer.extend_from_slice(input);
             let data = std::mem::take(&mut self.buffer);
@@ -127,11 +123,7 @@ impl Parser {
     }
 
     /// Reads frames off `data`; returns how many bytes are done with.
-    fn run(
-        &mut self,
-        data: &[u8],
-        on_frame: &mut impl FnMut(Frame) -> Option<Version>,
-    ) -> Result<usize, ParseError> {
+    fn run(&mut self, data: &[u8], on_frame: &mut impl FnMut(Frame) -> Option<Version>) -> Result<usize, ParseError> {
         let mut taken = 0;
         loop {
             let rest = data.get(taken..).unwrap_or_default();
