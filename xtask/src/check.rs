@@ -2,7 +2,7 @@
 
 use crate::{docs, run, tidy};
 use anyhow::Result;
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, Stdio};
 
 pub(crate) fn run() -> Result<ExitCode> {
     let mut failed = Vec::new();
@@ -24,8 +24,13 @@ pub(crate) fn run() -> Result<ExitCode> {
         }),
     );
     step("generated docs", docs::check());
-    if run::cargo().args(["deny", "--version"]).output().is_ok_and(|output| output.status.success()) {
-        step("dependencies", cargo(&["deny", "check"], |_| {}));
+    if deny(&["--version"]) {
+        step("dependencies", cargo(&["deny", "check", "bans", "licenses", "sources"], |_| {}));
+        if deny(&["fetch", "db"]) {
+            step("advisories", cargo(&["deny", "check", "advisories"], |_| {}));
+        } else {
+            run::say("advisories: skipped, their database cannot be fetched");
+        }
     } else {
         run::say("dependencies: skipped, cargo-deny is not installed");
     }
@@ -35,6 +40,12 @@ pub(crate) fn run() -> Result<ExitCode> {
     }
     run::say(&format!("not in order: {}", failed.join(", ")));
     Ok(ExitCode::FAILURE)
+}
+
+/// Whether cargo-deny is there and does this much.
+fn deny(arguments: &[&str]) -> bool {
+    let quiet = run::cargo().arg("deny").args(arguments).stdin(Stdio::null()).output();
+    quiet.is_ok_and(|output| output.status.success())
 }
 
 fn cargo(arguments: &[&str], with: impl FnOnce(&mut Command)) -> Result<bool> {

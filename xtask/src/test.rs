@@ -22,7 +22,7 @@ pub(crate) struct TestArgs {
     /// A suite of others' making.
     #[arg(value_enum)]
     suite: Option<Suite>,
-    /// After `--`: for cargo test in place of `--workspace`, or for the suite's driver.
+    /// After `--`: for cargo test in place of `--workspace --no-fail-fast`, or for the suite's driver.
     #[arg(last = true)]
     arguments: Vec<String>,
 }
@@ -33,7 +33,11 @@ pub(crate) fn run(args: TestArgs) -> Result<ExitCode> {
     }
     let mut tests = prepared(run::cargo())?;
     tests.arg("test");
-    let arguments = if args.arguments.is_empty() { vec!["--workspace".to_owned()] } else { args.arguments };
+    let arguments = if args.arguments.is_empty() {
+        vec!["--workspace".to_owned(), "--no-fail-fast".to_owned()]
+    } else {
+        args.arguments
+    };
     run::say(&format!("running cargo test {}", arguments.join(" ")));
     let passed = run::shown(tests.args(arguments))?;
     Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
