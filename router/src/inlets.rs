@@ -5,6 +5,7 @@
 //! what reached us before a send has been applied before that send.
 
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use async_nats::{HeaderMap, Message, StatusCode};
 use holdfast_daemon::bus::{Bus, BusError, Outgoing, Subscription};
@@ -22,6 +23,9 @@ use crate::service::{MicroService, QUEUE_GROUP};
 
 /// Sends taken in one turn: a millisecond's work, then packets leave.
 const SENDS_PER_TURN: usize = 256;
+/// What a turn may take besides, so that beats come and go in time whatever the messages are like.
+const BYTES_PER_TURN: usize = 1 << 20;
+const TIME_PER_TURN: Duration = Duration::from_millis(10);
 /// Commands and queries taken in one turn.
 const REQUESTS_PER_TURN: usize = 64;
 /// Internal messages taken in one turn. Far more than come in one; a bound all the same.
@@ -54,7 +58,7 @@ pub struct Work {
 pub struct Found {
     /// Anything at all.
     pub any: bool,
-    /// More is there than was taken.
+    /// More may be there than was taken.
     pub more: bool,
     /// The client has ended: nothing will ever come again.
     pub ended: bool,
@@ -119,14 +123,15 @@ impl Inlets {
         take(&mut self.node_beats, cx, internal, &mut found, |message| {
             reading.decoded("node_beats", NodeBeat::decode(message.payload), Event::NodeBeat);
         });
-        take(&mut self.told, cx, internal, &mut found, |message| {
+        let mut budget = Budget::new();
+        budget.take(&mut self.told, cx, internal, &mut found, |message| {
             reading.decoded("reports", RouterBound::decode(message.payload), Event::Told);
         });
         take(&mut self.pings, cx, internal, &mut found, |message| reading.pinged(&message));
         if let Some(work) = work
             && reading.bus.backlog() <= BACKLOG_MAX
         {
-            work.poll(cx, reading, &mut found);
+            work.poll(cx, reading, &mut budget, &mut found);
         }
         for subscription in &mut self.discovery {
             take(subscription, cx, REQUESTS_PER_TURN, &mut found, |message| reading.discovered(&message));
@@ -148,14 +153,60 @@ impl Work {
         })
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>, reading: &mut Reading<'_>, found: &mut Found) {
-        take(&mut self.commands, cx, REQUESTS_PER_TURN, found, |message| reading.requested(&message, Traffic::Ctl));
-        take(&mut self.sends, cx, SENDS_PER_TURN, found, |message| reading.requested(&message, Traffic::Send));
-        take(&mut self.queries, cx, REQUESTS_PER_TURN, found, |message| {
+    fn poll(&mut self, cx: &mut Context<'_>, reading: &mut Reading<'_>, budget: &mut Budget, found: &mut Found) {
+        let Self { commands, sends, queries } = self;
+        budget.take(commands, cx, REQUESTS_PER_TURN, found, |message| reading.requested(&message, Traffic::Ctl));
+        budget.take(sends, cx, SENDS_PER_TURN, found, |message| reading.requested(&message, Traffic::Send));
+        // Queries have a share of their own: a flood of sends must not shut them out.
+        *budget = Budget::new();
+        budget.take(queries, cx, REQUESTS_PER_TURN, found, |message| {
             let started = Instant::now();
             reading.service.note_query(&message.subject, message.reply.as_deref(), started);
             reading.requested(&message, Traffic::Query);
         });
+    }
+}
+
+/// What is left of a turn.
+struct Budget {
+    until: Instant,
+    bytes: usize,
+}
+
+impl Budget {
+    fn new() -> Self {
+        Self { until: Instant::now() + TIME_PER_TURN, bytes: BYTES_PER_TURN }
+    }
+
+    /// Takes at most `limit` messages, and none once the budget is used up.
+    fn take(
+        &mut self,
+        subscription: &mut Subscription,
+        cx: &mut Context<'_>,
+        limit: usize,
+        found: &mut Found,
+        mut handle: impl FnMut(Message),
+    ) {
+        for _ in 0..limit {
+            if self.bytes == 0 || Instant::now() >= self.until {
+                break;
+            }
+            match subscription.poll_next(cx) {
+                Poll::Ready(Some(message)) => {
+                    found.any = true;
+                    self.bytes = self.bytes.saturating_sub(message.payload.len());
+                    handle(message);
+                }
+                Poll::Ready(None) => {
+                    found.ended = true;
+                    return;
+                }
+                Poll::Pending => return,
+            }
+        }
+        // What may be left over is looked for in the next turn, which does not wait.
+        found.any = true;
+        found.more = true;
     }
 }
 

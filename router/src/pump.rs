@@ -209,6 +209,7 @@ impl Pump {
             bus: &self.bus,
         };
         let mut found = self.inlets.poll(cx, &mut reading, self.work.as_mut());
+        self.router.note_backlog(found.more);
         found.any |= status_changed | self.poll_stop(cx, now) | self.poll_tick(cx, now) | self.router.has_facts();
         if found.any || found.ended { Poll::Ready((started, found)) } else { Poll::Pending }
     }

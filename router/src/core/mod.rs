@@ -42,7 +42,7 @@ use ownership::Ownership;
 use presence::{Duty, Presence};
 use questions::Questions;
 use receipts::Receipts;
-use settings::Settings;
+use settings::{SELF_SILENCE_BUSY_MS, SELF_SILENCE_MS, Settings};
 pub use sync::Reason;
 use table::{Slot, Table};
 use tally::Tally;
@@ -85,6 +85,8 @@ pub struct Router {
     /// Whether the mirror was whole once: changes seen before that are no news.
     was_whole: bool,
     beat_ms: u64,
+    /// Whether more has come in than was handled.
+    backlog: bool,
     /// Until when two routers forward the same partitions.
     overlap_until_ms: u64,
     membership: Membership,
@@ -137,6 +139,7 @@ impl Router {
             phase: Phase::Away,
             was_whole: false,
             beat_ms: 0,
+            backlog: false,
             overlap_until_ms: 0,
             membership: Membership::new(me),
             ownership: Ownership::new(me),
@@ -181,6 +184,11 @@ impl Router {
             Event::Tick => self.on_tick(now),
             Event::Leave => self.on_leave(now),
         }
+    }
+
+    /// Notes whether messages wait that came in before the turn's end.
+    pub const fn note_backlog(&mut self, backlog: bool) {
+        self.backlog = backlog;
     }
 
     /// Ends a turn: all that was packed goes out, at most `facts_max` facts with it. Actions are appended to `actions`,
@@ -249,7 +257,8 @@ impl Router {
     }
 
     fn is_proven(&self, now: Now) -> bool {
-        self.membership.is_proven(now.ms)
+        let silence_ms = if self.backlog { SELF_SILENCE_BUSY_MS } else { SELF_SILENCE_MS };
+        self.membership.is_proven(now.ms, silence_ms)
     }
 
     const fn next_number(&mut self) -> u64 {

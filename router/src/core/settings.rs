@@ -44,6 +44,9 @@ impl Default for Settings {
 pub const BEAT_INTERVAL_MS: u64 = 100;
 /// A router that has not heard a beat of its own for so long handles nothing.
 pub const SELF_SILENCE_MS: u64 = 500;
+/// The same while messages come in faster than they are handled: then the bus is plainly there, our beat stands behind
+/// them, and it is for the others to fence us if they do not hear us.
+pub const SELF_SILENCE_BUSY_MS: u64 = 1_500;
 /// A router that others have not heard for so long has crashed. Longer than [`SELF_SILENCE_MS`]: it stops first.
 pub const ROUTER_SILENCE_MS: u64 = 700;
 /// How long a joining router listens before it may be whole: longer than nodes take from beat to beat, so that one whose
@@ -53,8 +56,9 @@ pub const JOIN_WAIT_MS: u64 = 600;
 pub const HANDOVER_MS: u64 = 300;
 /// From when on after an orderly change the new owner answers, …
 pub const REPLIES_FROM_MS: u64 = 40;
-/// … and until when the old one does. A little overlap: two answers do less harm than none.
-pub const REPLIES_UNTIL_MS: u64 = 50;
+/// … and until when the old one does. The two hear of the change apart by what a busy machine makes a process wait; of
+/// two answers the asker takes the first, for none it waits in vain.
+pub const REPLIES_UNTIL_MS: u64 = 150;
 /// A node whose beat has not come for so long is pinged: its interval of 500 and 700 more.
 pub const NODE_OVERDUE_MS: u64 = 1_200;
 /// Between two pings of a node.
