@@ -9,6 +9,8 @@ mod admin;
 mod bare;
 /// Random faults, one after the other, under traffic; then the truth.
 mod chaos;
+/// The command line.
+mod cli;
 /// Handshakes and credentials: who gets in, as whom, for how long.
 mod connect;
 /// Commands.

@@ -1,0 +1,112 @@
+//! The command line against a running fleet: what it prints, and the statuses scripts branch on.
+
+use std::process::{Output, Stdio};
+
+use holdfast_harness::wait::bounded;
+use holdfast_harness::{Client, Cluster, cluster, credentials, unique};
+use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
+use tokio::process::Command;
+
+/// Runs `holdfast` with these arguments and this standard input, to its end.
+async fn holdfast(cluster: &Cluster, arguments: &[&str], input: &str) -> Output {
+    let mut command = Command::from(cluster.command("holdfast", cluster.nats().address()));
+    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    let mut child = command.spawn().expect("start holdfast");
+    let mut stdin = child.stdin.take().expect("standard input is a pipe");
+    // A command that does not read its input may be gone already.
+    drop(stdin.write_all(input.as_bytes()).await);
+    drop(stdin);
+    bounded("holdfast ends", child.wait_with_output()).await.expect("run holdfast")
+}
+
+/// The same for one that is to succeed with a line of JSON.
+async fn answer(cluster: &Cluster, arguments: &[&str]) -> Value {
+    let output = holdfast(cluster, arguments, "").await;
+    assert!(output.status.success(), "{arguments:?}: {output:?}");
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{arguments:?}: {error}: {output:?}"))
+}
+
+fn lines(output: &Output) -> Vec<Value> {
+    let text = String::from_utf8_lossy(&output.stdout);
+    text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{text}"))).collect()
+}
+
+#[tokio::test]
+async fn send_prints_the_receipt_and_reaches_the_client() {
+    let cluster = cluster::shared().await;
+    let user = unique("ana@example.com");
+    let client: Client = cluster.gateway(0).connect(&user).await;
+
+    let receipt = answer(&cluster, &["send", "user", &user, r#"{"hi":1}"#, "--type", "greeting", "--json"]).await;
+
+    assert_eq!((&receipt["matched"], &receipt["offline"]), (&json!(1), &json!(false)), "{receipt}");
+    let message = client.message().await;
+    assert_eq!((message.data, message.event.as_deref()), (json!({"hi": 1}), Some("greeting")));
+}
+
+#[tokio::test]
+async fn nobody_no_router_and_nonsense_have_statuses_of_their_own() {
+    let cluster = cluster::shared().await;
+    let nobody = unique("nobody");
+    for (arguments, status) in [
+        (&["send", "user", &nobody, "x"][..], 3),
+        (&["query", "user", &nobody], 3),
+        (&["query", "room", &nobody], 3),
+        (&["query", "connection", &nobody], 3),
+        (&["send", "user", &nobody, "x", "--prefix", "other"], 4),
+        (&["send", "user", &nobody], 2),
+        (&["query", "nodes", "--server", "nats://127.0.0.1:1"], 1),
+    ] {
+        let output = holdfast(&cluster, arguments, "").await;
+
+        assert_eq!(output.status.code(), Some(status), "{arguments:?}: {output:?}");
+    }
+}
+
+#[tokio::test]
+async fn commands_and_queries_tell_of_the_same_room() {
+    let cluster = cluster::shared().await;
+    let (user, room) = (unique("ben"), unique("cli/room"));
+    let client = cluster.gateway(1).connect(&user).await;
+
+    let receipt = answer(&cluster, &["ctl", "user", &user, "join", &room, "--json"]).await;
+
+    assert_eq!(receipt["written"], 1, "{receipt}");
+    let members = holdfast(&cluster, &["query", "room", &room, "--every", "--json"], "").await;
+    assert_eq!(
+        lines(&members).iter().map(|member| member["connection"].clone()).collect::<Vec<_>>(),
+        [json!(client.id())]
+    );
+}
+
+#[tokio::test]
+async fn a_minted_token_opens_a_connection_that_joins_hears_and_closes() {
+    let cluster = cluster::shared().await;
+    let (user, room) = (unique("cid"), unique("cli/talk"));
+    let minted = ["token", "--secret", credentials::SECRET, "--user", &user, "--rooms", "cli/*", "--json"];
+    let token = answer(&cluster, &minted).await;
+    let url = format!("ws://{}/ws/chat", cluster.gateway(0).listen());
+    let token = token["token"].as_str().expect("a token");
+
+    let input = format!("/join {room}\n/join elsewhere\n/ping\n");
+    let output = holdfast(&cluster, &["connect", &url, "--token", token, "--json"], &input).await;
+
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let mut said: Vec<_> = lines(&output).iter().map(|frame| (frame["type"].clone(), frame["id"].clone())).collect();
+    assert_eq!(said.remove(0).0, "welcome");
+    // Answers may overtake one another.
+    said.sort_by_key(|(_, id)| id.as_u64());
+    assert_eq!(said, [(json!("ok"), json!(1)), (json!("error"), json!(2)), (json!("pong"), json!(3))]);
+}
+
+#[tokio::test]
+async fn a_bad_token_is_refused_with_a_reason() {
+    let cluster = cluster::shared().await;
+    let url = format!("ws://{}/ws/chat", cluster.gateway(0).listen());
+
+    let output = holdfast(&cluster, &["connect", &url, "--token", "bad"], "").await;
+
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("401"), "{output:?}");
+}
