@@ -1,3 +1,5 @@
+//! Sessions on a bench, by themes.
+
 mod bare;
 mod bus;
 mod credentials;

@@ -1,3 +1,5 @@
+//! Clients that speak `bare`: payloads, INIT, rooms of the URL.
+
 use std::time::Duration;
 
 use holdfast_protocol::close::Close;

@@ -1,3 +1,5 @@
+//! What hub and domain services make of a session: failures, memberships, gaps, closes, filters.
+
 use holdfast_protocol::close::Close;
 use holdfast_protocol::wire::Condition;
 use serde_json::json;

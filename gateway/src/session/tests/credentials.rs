@@ -1,3 +1,5 @@
+//! Credentials: the first, refreshes, deadlines, and what is sent ahead of the welcome.
+
 use std::time::Duration;
 
 use holdfast_protocol::dialect::Dialect;

@@ -1,3 +1,5 @@
+//! Clients that speak `json`: joins, leaves, messages upstream, junk.
+
 use super::kit::{Bench, ana, forbidden};
 use crate::auth::{Identity, RoomPatterns};
 use crate::handshake::Rules;

@@ -1,3 +1,5 @@
+//! Bounds of one session, and that it gives memory back.
+
 use super::kit::{Bench, ana};
 use crate::auth::{Identity, RoomPatterns};
 use crate::handshake::Limits;

@@ -1,3 +1,5 @@
+//! What is read of clients and written to them, case by case.
+
 use std::time::Duration;
 
 use bytes::Bytes;
