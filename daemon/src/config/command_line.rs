@@ -12,6 +12,7 @@ pub(super) enum Command {
     Print,
     Default,
     Markdown,
+    Healthcheck,
     Help,
     Version,
 }
@@ -21,11 +22,13 @@ pub(super) struct CommandLine {
     pub(super) command: Command,
     pub(super) file: Option<PathBuf>,
     pub(super) flags: Vec<(String, String)>,
+    /// What `healthcheck` asks, where it is not this service's own settings that say it.
+    pub(super) url: Option<String>,
 }
 
 /// Reads the arguments after the program's name.
 pub(super) fn parse(arguments: &[String]) -> Result<CommandLine, String> {
-    let mut line = CommandLine { command: Command::Run, file: None, flags: Vec::new() };
+    let mut line = CommandLine { command: Command::Run, file: None, flags: Vec::new(), url: None };
     let mut words: Vec<&str> = Vec::new();
     let mut rest = arguments.iter().map(String::as_str);
     while let Some(argument) = rest.next() {
@@ -55,6 +58,9 @@ pub(super) fn parse(arguments: &[String]) -> Result<CommandLine, String> {
     }
     if line.command == Command::Run {
         line.command = command_of(&words)?;
+        if line.command == Command::Healthcheck {
+            line.url = words.get(1).map(|url| (*url).to_owned());
+        }
     }
     Ok(line)
 }
@@ -64,6 +70,7 @@ fn command_of(words: &[&str]) -> Result<Command, String> {
         [] | ["run"] => Ok(Command::Run),
         ["help"] => Ok(Command::Help),
         ["version"] => Ok(Command::Version),
+        ["healthcheck"] | ["healthcheck", _] => Ok(Command::Healthcheck),
         ["config", "check"] => Ok(Command::Check),
         ["config", "print"] => Ok(Command::Print),
         ["config", "default"] => Ok(Command::Default),

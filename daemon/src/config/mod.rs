@@ -89,6 +89,7 @@
 
 mod command_line;
 mod field;
+mod healthcheck;
 mod layers;
 mod render;
 mod secret;

@@ -39,12 +39,14 @@ pub(super) fn help(name: &str, about: &str, table: &Table) -> String {
     let mut text = format!(
         "{about}\n\n\
         Usage: holdfast-{name} [--config FILE] [--KEY VALUE]...\n       \
-        holdfast-{name} config check | print | default [--config FILE] [--KEY VALUE]...\n\n\
+        holdfast-{name} config check | print | default [--config FILE] [--KEY VALUE]...\n       \
+        holdfast-{name} healthcheck [URL]\n\n\
         Settings come from defaults, then FILE (TOML), then the environment, then flags.\n\
         As a flag: --listen.address VALUE; in the environment: HOLDFAST_LISTEN__ADDRESS.\n\n\
         \x20 config check    tell everything that is wrong with the settings\n\
         \x20 config print    show each value and where it came from, secrets redacted\n\
         \x20 config default  write a commented file with all defaults\n\
+        \x20 healthcheck     ask whether the process is ready (its /readyz, or that of URL); status 0 or 1\n\
         \x20 --version       show the version\n\nSettings:\n"
     );
     for entry in table.entries() {

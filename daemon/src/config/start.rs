@@ -3,10 +3,11 @@
 use super::command_line::{Command, parse};
 use super::field::{Field, Reader, Shown};
 use super::table::{Key, Problem, Problems, Table};
-use super::{layers, render};
+use super::{healthcheck, layers, render};
 use figment::Figment;
 use std::ffi::OsString;
 use std::io::Write;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -45,6 +46,12 @@ impl<S> Loaded<S> {
         }
     }
 
+    /// Where this process would have its admin listener, if it has that setting.
+    fn admin_address(&self) -> Option<SocketAddr> {
+        let shown = self.shown.iter().find(|shown| shown.key.to_string() == "admin.address")?;
+        shown.text.as_ref()?.parse().ok()
+    }
+
     /// Each setting with its value and origin, as `config print` shows them; secrets redacted.
     pub fn print(&self) -> String {
         render::print(&self.shown)
@@ -63,12 +70,12 @@ pub enum Start<S> {
 /// The exit code of a start refused for its settings or its command line (`EX_USAGE`).
 const EXIT_USAGE: u8 = 64;
 
-/// The exit code of a `config check` that found something.
+/// The exit code of a `config check` that found something, and of a `healthcheck` of what is not ready.
 const EXIT_CHECK_FAILED: u8 = 1;
 
 /// Reads the process's own command line, environment and file.
 ///
-/// Answers `--help`, `--version` and `config check|print|default|markdown` on stdout; errors, each with its key and
+/// Answers `--help`, `--version`, `healthcheck` and `config check|print|default|markdown` on stdout; errors, each with its key and
 /// origin, go to stderr.
 pub fn start<S: Field>(service: &Service<S>) -> Start<S> {
     let arguments: Vec<String> = std::env::args_os().skip(1).map(|a| a.to_string_lossy().into_owned()).collect();
@@ -82,13 +89,20 @@ pub fn start<S: Field>(service: &Service<S>) -> Start<S> {
         Command::Version => format!("holdfast-{} {}\n", service.name, crate::build_info::describe()),
         Command::Default => render::default(service.name, &table),
         Command::Markdown => render::markdown(service.name, &table),
-        Command::Run | Command::Check | Command::Print => String::new(),
+        Command::Run | Command::Check | Command::Print | Command::Healthcheck => String::new(),
     };
     if !text.is_empty() {
         return answer(&text);
     }
+    if let (Command::Healthcheck, Some(url)) = (parsed.command, &parsed.url) {
+        return tell_health(service, url);
+    }
     let loaded = load(service, parsed.file.as_deref(), std::env::vars_os(), &parsed.flags);
     match (loaded, parsed.command) {
+        (Ok(loaded), Command::Healthcheck) => match loaded.admin_address() {
+            Some(admin) => tell_health(service, &healthcheck::url_of(admin)),
+            None => refuse(service, "this service has no admin listener; name a URL", EXIT_USAGE),
+        },
         (Ok(loaded), Command::Run) => Start::Run(loaded),
         (Ok(loaded), Command::Print) => answer(&loaded.print()),
         (Ok(loaded), _) => {
@@ -97,6 +111,13 @@ pub fn start<S: Field>(service: &Service<S>) -> Start<S> {
         }
         (Err(problems), Command::Check) => refuse(service, &problems.to_string(), EXIT_CHECK_FAILED),
         (Err(problems), _) => refuse(service, &problems.to_string(), EXIT_USAGE),
+    }
+}
+
+fn tell_health<S>(service: &Service<S>, url: &str) -> Start<S> {
+    match healthcheck::ask(url) {
+        Ok(said) => answer(&said),
+        Err(what) => refuse(service, &what, EXIT_CHECK_FAILED),
     }
 }
 
