@@ -121,6 +121,51 @@ async fn start_is_refused_where_it_would_be_unsafe_or_wrong() {
 }
 
 #[tokio::test]
+async fn address_in_use_and_unknown_flags_end_the_start_with_a_clear_line() {
+    let cluster = Cluster::builder().start().await;
+    let taken = cluster.gateway(0).listen().to_string();
+
+    let (in_use, said) = cluster.gateway_refuses(&[("HOLDFAST_LISTEN__ADDRESS", Some(&taken))], &[]).await;
+    assert!(!in_use.success() && said.contains(&taken), "{in_use}: {said}");
+    for arguments in [&["--nonsense"][..], &["--config", "/nowhere.toml"], &["--drain.delay", "5"]] {
+        let (status, said) = cluster.gateway_refuses(&[], arguments).await;
+        assert!(!status.success() && !said.contains("panicked"), "{arguments:?}: {status}: {said}");
+    }
+}
+
+#[tokio::test]
+async fn processes_end_in_order_without_a_bus_too() {
+    let cluster = Cluster::builder().gateway_setting("HOLDFAST_DRAIN__DELAY", "100ms").start().await;
+    let client = cluster.gateway(0).connect("ana").await;
+
+    cluster.nats().stop();
+    cluster.gateway(0).terminate();
+    cluster.router(0).terminate();
+
+    assert_eq!(client.ended().await.code, 1012);
+    assert_eq!(cluster.gateway(0).ended().await.code(), Some(0));
+    assert_eq!(cluster.router(0).ended().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn bus_with_users_and_passwords_is_connected_to() {
+    let users = r#"
+        authorization { users = [{user: fleet, password: "s3cret"}, {user: guest, password: guest}] }
+        no_auth_user: guest
+    "#;
+    let cluster = Cluster::builder()
+        .nats_config(users)
+        .setting("HOLDFAST_BUS__USER", "fleet")
+        .setting("HOLDFAST_BUS__PASSWORD", "s3cret")
+        .start()
+        .await;
+
+    cluster.gateway(0).connect("ana").await;
+
+    assert!(!cluster.gateway(0).output().contains("s3cret") && !cluster.router(0).output().contains("s3cret"));
+}
+
+#[tokio::test]
 async fn secret_of_digits_is_raw_bytes() {
     let secret = "0123456789012345678901234567890123456789";
     let cluster = Cluster::builder().gateway_setting("HOLDFAST_AUTH__JWT__SECRET", secret).start().await;

@@ -93,6 +93,24 @@ async fn credential_refused_in_the_handshake_is_401() {
 }
 
 #[tokio::test]
+async fn expiry_may_be_absent_or_far_away_and_must_be_a_number() {
+    let cluster = cluster::shared().await;
+    let claims = Claims::of(&unique("ana"));
+    let connect = |claims: &Claims| cluster.gateway(0).client().claims(claims);
+
+    let unbounded = connect(&claims.clone().without("exp")).open().await;
+    let fraction = connect(&claims.clone().with("exp", json!(4_000_000_000.5))).open().await;
+    let far = connect(&claims.clone().with("exp", json!(9_000_000_000_000_000_u64))).open().await;
+
+    assert!(unbounded.welcomed().await["expires"].is_null());
+    assert_eq!(fraction.welcomed().await["expires"].as_f64().map(f64::floor), Some(4_000_000_000.0));
+    far.ping().await;
+    for wrong in [json!("tomorrow"), json!({}), json!(-1), json!(0)] {
+        assert_eq!(connect(&claims.clone().with("exp", wrong.clone())).refused().await.status, 401, "{wrong}");
+    }
+}
+
+#[tokio::test]
 async fn first_credential_source_present_decides() {
     let cluster = cluster::shared().await;
     let (ana, ben) = (unique("ana"), unique("ben"));

@@ -1,6 +1,6 @@
 //! Commands.
 
-use holdfast_harness::{Claims, To, cluster, unique};
+use holdfast_harness::{Claims, Cluster, To, cluster, eventually, unique};
 use serde_json::{Value, json};
 
 #[tokio::test]
@@ -95,6 +95,41 @@ async fn command_that_is_none_is_answered_with_400() {
     client.ping().await;
     let nobody = service.ctl(To::user(&unique("nobody")), &json!({"do": "pause"})).receipt().await;
     assert!(nobody.offline, "{nobody:?}");
+}
+
+#[tokio::test]
+async fn command_to_a_node_that_is_none_of_ours_is_offline() {
+    let cluster = cluster::shared().await;
+    let service = cluster.service().await;
+
+    for node in ["nobody", "g00000000000"] {
+        let receipt = service.ctl(To::Node(node.to_owned()), &json!({"do": "drain"})).receipt().await;
+        assert!(receipt.offline, "{node}: {receipt:?}");
+    }
+}
+
+#[tokio::test]
+async fn node_sheds_a_part_of_its_connections_by_command() {
+    let cluster = Cluster::builder().gateways(2).gateway_setting("HOLDFAST_DRAIN__WINDOW", "1s").start().await;
+    let service = cluster.service().await;
+    let mut clients = Vec::new();
+    for number in 0..40 {
+        clients.push(cluster.gateway(0).connect(&format!("u{number}")).await);
+    }
+    let elsewhere = cluster.gateway(1).connect("elsewhere").await;
+    let node = To::Node(cluster.gateway(0).node().to_owned());
+
+    let receipt = service.ctl(node, &json!({"do": "shed", "percent": 50})).receipt().await;
+
+    assert!((10..=30).contains(&receipt.matched), "about half: {receipt:?}");
+    let left = 40 - usize::try_from(receipt.matched).expect("small");
+    eventually(&format!("{left} are left"), async || {
+        let open = clients.iter().filter(|client| client.is_open()).count();
+        if open == left { Ok(()) } else { Err(format!("{open} are open")) }
+    })
+    .await;
+    elsewhere.ping().await;
+    cluster.gateway(0).connect("newcomer").await;
 }
 
 #[tokio::test]

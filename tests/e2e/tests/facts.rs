@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use holdfast_harness::{Cluster, unique};
+use holdfast_harness::{Claims, Cluster, To, unique};
+use serde_json::json;
 
 #[tokio::test]
 async fn each_transition_is_told_once_and_the_user_is_offline_after_the_linger() {
@@ -66,6 +67,35 @@ async fn user_who_comes_back_within_the_linger_was_never_offline() {
         (Some(1), None, Some(2)),
         "{counts:?}"
     );
+}
+
+#[tokio::test]
+async fn fact_of_a_close_names_its_cause() {
+    let cluster = Cluster::builder()
+        .gateways(2)
+        .gateway_setting("HOLDFAST_DRAIN__DELAY", "100ms")
+        .gateway_setting("HOLDFAST_DRAIN__WINDOW", "500ms")
+        .start()
+        .await;
+    let service = cluster.service().await;
+    let mut facts = service.facts().await;
+    let gateway = cluster.gateway(1);
+    let closes = gateway.connect("closes").await;
+    let vanishes = gateway.connect("vanishes").await;
+    let _kicked = gateway.connect("kicked").await;
+    let _expires = gateway.client().claims(&Claims::of("expires").expires_in(2)).open().await;
+    let _drained = gateway.connect("drained").await;
+
+    closes.close().await;
+    drop(vanishes);
+    service.ctl(To::user("kicked"), &json!({"do": "disconnect"})).receipt().await;
+    for (user, cause) in [("closes", "close"), ("vanishes", "close"), ("kicked", "ctl"), ("expires", "expired")] {
+        let fact = facts.until("connection.closed", user).await;
+        assert_eq!((&fact.body["cause"], &fact.body["node"]), (&json!(cause), &json!(gateway.node())), "{fact:?}");
+    }
+    gateway.terminate();
+
+    assert_eq!(facts.until("connection.closed", "drained").await.body["cause"], "drain");
 }
 
 #[tokio::test]

@@ -17,7 +17,10 @@ async fn handshake_answers_are_those_of_rfc_6455() {
     let listen = cluster.gateway(0).listen();
     let bearer = format!("Bearer {}", Claims::of(&unique("ana")).sign());
     let who = ("Authorization", bearer.as_str());
-    let cases: [(&str, &str, &str, &[Field<'_>], u16); 9] = [
+    let cases: [(&str, &str, &str, &[Field<'_>], u16); 12] = [
+        ("HEAD", "HEAD", "/ws/chat", &[UPGRADE, CONNECTION, KEY, VERSION, who], 405),
+        ("no Connection", "GET", "/ws/chat", &[UPGRADE, ("Connection", "close"), KEY, VERSION, who], 400),
+        ("another upgrade", "GET", "/ws/chat", &[("Upgrade", "h2c"), CONNECTION, KEY, VERSION, who], 400),
         ("good", "GET", "/ws/chat", &[UPGRADE, CONNECTION, KEY, VERSION, who], 101),
         ("POST", "POST", "/ws/chat", &[UPGRADE, CONNECTION, KEY, VERSION, who], 405),
         ("no upgrade", "GET", "/ws/chat", &[who], 400),
@@ -57,6 +60,51 @@ async fn upgrade_and_connection_fields_are_lists_in_any_case() {
     let answer = http::request(cluster.gateway(0).listen(), "GET", "/ws/chat", &headers).await;
 
     assert_eq!(answer.status, 101, "{answer:?}");
+}
+
+#[tokio::test]
+async fn extensions_are_not_accepted() {
+    let cluster = cluster::shared().await;
+
+    let offer = cluster.gateway(0).client().header("Sec-WebSocket-Extensions", "permessage-deflate");
+    let client = offer.user(&unique("ana")).open().await;
+
+    assert_eq!(client.response().header("sec-websocket-extensions"), None);
+}
+
+#[tokio::test]
+async fn requests_that_are_none_are_answered_or_dropped_and_harm_nobody() {
+    let cluster = cluster::shared().await;
+    let gateway = cluster.gateway(0);
+    let witness = gateway.connect(&unique("witness")).await;
+    let huge = format!("GET /ws/chat HTTP/1.1\r\nHost: x\r\nX-Huge: {}\r\n\r\n", "x".repeat(200_000));
+    let many = format!("GET /ws/chat HTTP/1.1\r\nHost: x\r\n{}\r\n", "X-Many: 1\r\n".repeat(2_000));
+    let long = format!("GET /ws/{} HTTP/1.1\r\nHost: x\r\n\r\n", "x".repeat(100_000));
+
+    for request in [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03".as_slice(),
+        b"hello\r\n\r\n",
+        huge.as_bytes(),
+        many.as_bytes(),
+        long.as_bytes(),
+    ] {
+        if let Ok(answer) = http::try_exchange(gateway.listen(), request).await {
+            assert!((400..500).contains(&answer.status), "{answer:?}");
+        }
+    }
+
+    witness.ping().await;
+}
+
+#[tokio::test]
+async fn client_that_never_finishes_its_request_is_let_go() {
+    let cluster = cluster::shared().await;
+
+    let answer = http::try_exchange(cluster.gateway(0).listen(), b"GET /ws/chat HTTP/1.1\r\nHost:").await;
+
+    if let Ok(answer) = answer {
+        assert_eq!(answer.status, 408, "{answer:?}");
+    }
 }
 
 #[tokio::test]

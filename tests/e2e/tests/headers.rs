@@ -210,6 +210,19 @@ async fn expired_message_is_not_written_any_more() {
 }
 
 #[tokio::test]
+async fn message_without_time_to_live_is_written_where_it_can_be_at_once() {
+    let cluster = cluster::shared().await;
+    let service = cluster.service().await;
+    let user = unique("quick");
+    let client = cluster.gateway(0).connect(&user).await;
+
+    let receipt = service.send(To::user(&user)).header("Hf-Ttl", "0").receipt().await;
+
+    assert_eq!((receipt.matched, receipt.written), (1, 1), "{receipt:?}");
+    client.message().await;
+}
+
+#[tokio::test]
 async fn newer_message_with_the_same_key_replaces_the_unsent_older_one() {
     let cluster = cluster::shared().await;
     let service = cluster.service().await;

@@ -88,6 +88,25 @@ async fn killed_gateway_is_off_the_roster() {
 }
 
 #[tokio::test]
+async fn receipt_does_not_wait_for_a_node_that_has_died() {
+    let mut cluster = Cluster::builder().routers(2).gateways(2).start().await;
+    let service = cluster.service().await;
+    let clients = [cluster.gateway(0).connect("ana").await, cluster.gateway(1).connect("ana").await];
+
+    // Longer than the request waits: only an early answer is one.
+    let send = service.send(To::user("ana")).header("Hf-Receipt", "acked").header("Hf-Timeout", "120000");
+    let die = async {
+        let message = clients[0].message().await;
+        clients[0].ack(&[&message.id]).await;
+        clients[1].message().await;
+        cluster.remove_gateway(1);
+    };
+    let (receipt, ()) = tokio::join!(send.receipt(), die);
+
+    assert_eq!(receipt.acked, 1, "{receipt:?}");
+}
+
+#[tokio::test]
 async fn restarted_gateway_is_a_new_node_and_its_clients_come_back_anywhere() {
     let mut cluster = Cluster::builder().routers(2).gateways(2).start().await;
     let service = cluster.service().await;
@@ -144,6 +163,7 @@ async fn gateway_frozen_for_too_long_is_lost_and_comes_back_with_all_its_sockets
     cluster.gateway(1).thaw();
 
     node_is(&service, node, Some("live")).await;
+    told_of_a_gap(&client).await;
     rooms_are(&service, &client, &["r"]).await;
     service.until_matched(&To::user("ana"), 1).await;
     client.join("another").await;

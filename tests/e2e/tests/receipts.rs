@@ -4,6 +4,7 @@ use futures_util::StreamExt as _;
 use holdfast_harness::service::{Answer, header};
 use holdfast_harness::wait::bounded;
 use holdfast_harness::{Cluster, To, cluster, unique};
+use serde_json::json;
 
 #[tokio::test]
 async fn target_without_connections_is_offline() {
@@ -160,6 +161,38 @@ async fn acked_receipt_comes_at_its_time_out_without_those_who_stayed_silent() {
 
     assert_eq!((receipt.acked, receipt.matched, receipt.late_nodes), (1, 2, 0), "{receipt:?}");
     stays_silent.message().await;
+}
+
+#[tokio::test]
+async fn acked_receipt_waits_for_nobody_who_cannot_acknowledge_any_more() {
+    let cluster = cluster::shared().await;
+    let service = cluster.service().await;
+    let user = unique("ana");
+    let (acks, leaves) = (cluster.gateway(0).connect(&user).await, cluster.gateway(1).connect(&user).await);
+    let paused = cluster.gateway(1).connect(&user).await;
+    service.ctl(To::connection(&paused.id()), &json!({"do": "pause"})).receipt().await;
+
+    // Longer than the request waits: only an early answer is one.
+    let send = service.send(To::user(&user)).header("Hf-Receipt", "acked").header("Hf-Timeout", "120000");
+    let clients = async {
+        leaves.message().await;
+        leaves.close().await;
+        let message = acks.message().await;
+        acks.ack(&[&message.id]).await;
+    };
+    let (receipt, ()) = tokio::join!(send.receipt(), clients);
+
+    assert_eq!((receipt.acked, receipt.matched, receipt.dropped), (1, 3, 1), "{receipt:?}");
+}
+
+#[tokio::test]
+async fn all_of_nobody_is_offline() {
+    let cluster = Cluster::builder().start().await;
+    let service = cluster.service().await;
+
+    let receipt = service.send(To::All).receipt().await;
+
+    assert!(receipt.offline, "{receipt:?}");
 }
 
 #[tokio::test]

@@ -73,6 +73,25 @@ async fn endpoint_is_one_token_so_that_none_can_speak_for_another() {
 }
 
 #[tokio::test]
+async fn identity_headers_are_raw_text_in_any_script() {
+    let cluster = cluster::shared().await;
+    let service = cluster.service().await;
+    let (user, to) = (unique("ü: 한, \"42\""), unique("x"));
+    let attributes = json!({"name": "한글 ü", "list": [1, "a"], "deep": {"x": null}});
+    let claims = Claims::of(&user).device("tél").attributes(attributes.clone()).with("roles", json!(["ä", "b c"]));
+    let client = cluster.gateway(0).client().claims(&claims).open().await;
+    let mut upstream = service.listen(&format!("hf.up.chat.{to}")).await;
+
+    client.ok(json!({"type": "send", "to": to, "data": 1})).await;
+
+    let message = upstream.next().await;
+    assert_eq!((header(&message, "Hf-User"), header(&message, "Hf-Device")), (Some(user.as_str()), Some("tél")));
+    assert_eq!(header(&message, "Hf-Roles"), Some("ä,b c"));
+    let sent: Value = serde_json::from_str(header(&message, "Hf-Attributes").expect("attributes")).expect("JSON");
+    assert_eq!(sent, attributes);
+}
+
+#[tokio::test]
 async fn upstream_order_is_kept() {
     let cluster = cluster::shared().await;
     let service = cluster.service().await;

@@ -58,14 +58,26 @@ pub async fn request(address: SocketAddr, method: &str, path: &str, headers: &[(
 /// # Panics
 /// If there is none.
 pub async fn exchange(address: SocketAddr, bytes: &[u8]) -> Response {
+    try_exchange(address, bytes).await.unwrap_or_else(|error| panic!("HTTP exchange with {address}: {error}"))
+}
+
+/// Sends these bytes and reads one answer, if there is one before the connection ends.
+///
+/// # Errors
+/// The connection ended without an answer that could be read.
+///
+/// # Panics
+/// If neither comes.
+pub async fn try_exchange(address: SocketAddr, bytes: &[u8]) -> io::Result<Response> {
     let exchange = async {
         let stream = stream::open(address, &Reach::default()).await?;
         let mut stream = BufReader::new(stream);
         stream.write_all(bytes).await?;
         let head = read_head(&mut stream).await?;
-        read_body(&mut stream, head).await
+        // RFC 9110 section 9.3.2: its length is that of the body a GET would have.
+        if bytes.starts_with(b"HEAD ") { Ok(head) } else { read_body(&mut stream, head).await }
     };
-    bounded("an HTTP answer", exchange).await.unwrap_or_else(|error| panic!("HTTP exchange with {address}: {error}"))
+    bounded("an HTTP answer", exchange).await
 }
 
 /// Reads up to the blank line; bytes behind it stay in the buffer.
