@@ -11,8 +11,8 @@ use std::fs;
 const ALLOWED: &[(&str, &[&str])] = &[
     ("holdfast-protocol", &[]),
     ("holdfast-daemon", &["holdfast-harness (dev)"]),
-    ("holdfast-gateway", &["holdfast-daemon", "holdfast-protocol"]),
-    ("holdfast-router", &["holdfast-daemon", "holdfast-protocol"]),
+    ("holdfast-gateway", &["holdfast-daemon", "holdfast-harness (dev)", "holdfast-protocol"]),
+    ("holdfast-router", &["holdfast-daemon", "holdfast-harness (dev)", "holdfast-protocol"]),
     ("holdfast-cli", &["holdfast-protocol"]),
     ("holdfast-harness", &["holdfast-protocol"]),
     ("holdfast-e2e", &["holdfast-harness (dev)", "holdfast-protocol (dev)"]),

@@ -19,9 +19,9 @@ impl File {
         self.path.extension().is_some_and(|extension| extension == "rs")
     }
 
-    /// Whether all of it is tests: in `tests/`, or a module of tests beside the code.
+    /// Whether all of it is tests: in `tests/` or `benches/`, or a module of tests beside the code.
     pub(super) fn is_test(&self) -> bool {
-        let in_tests = self.path.components().any(|part| part.as_os_str() == "tests");
+        let in_tests = self.path.components().any(|part| part.as_os_str() == "tests" || part.as_os_str() == "benches");
         in_tests || self.path.file_name().is_some_and(|name| name == "tests.rs")
     }
 

@@ -23,9 +23,10 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
 const AFTER_HELP: &str = "\
-Starts nats-server (found, or fetched into target/tools), one router, two gateways on 127.0.0.1:8080 (with
-TLS on :8443 too) and :8081, and the demo page on http://127.0.0.1:8000. All settings are those of the profile `dev`: plaintext on loopback,
-any path, ?userId= without a token. Ctrl-C ends all of it. Settings in the environment reach the services, for example
+Starts nats-server (found, or fetched into target/tools), one router, two gateways on
+127.0.0.1:8080 (with TLS on :8443 too) and :8081, and the demo page on http://127.0.0.1:8000.
+The gateways run in profile dev: plaintext on loopback, any path, ?userId= without a token.
+Ctrl-C ends all of it. Settings in the environment reach the services, for example
 HOLDFAST_LOG__LEVEL=debug.";
 
 #[derive(Debug, Args)]
@@ -103,7 +104,7 @@ impl Fleet {
         let tokens = plan.tokens(&holdfast)?;
         demo::serve(plan.demo_address(), &workspace::root().join("deploy/demo"), &plan.demo_config(&tokens)?)?;
         self.spawn("demo", plan.demo_service(&holdfast))?;
-        plan.print_welcome(&tokens, folder)
+        plan.print_welcome(&tokens, &holdfast, folder)
     }
 
     fn spawn(&mut self, name: &str, command: Command) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use super::UpArgs;
 use super::certificate::{CERTIFICATE, KEY};
-use crate::run;
+use crate::{run, workspace};
 use anyhow::{Context, Result, bail};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -177,12 +177,19 @@ impl Plan {
     }
 
     /// What one can do now.
-    pub(super) fn print_welcome(&self, tokens: &BTreeMap<&'static str, String>, folder: &Path) -> Result<()> {
+    pub(super) fn print_welcome(
+        &self,
+        tokens: &BTreeMap<&'static str, String>,
+        holdfast: &Path,
+        folder: &Path,
+    ) -> Result<()> {
         let [first, second] = GATEWAY_PORTS.map(|port| self.address(port));
         let (tls, demo, bus) = (self.address(TLS_PORT), self.demo_address(), self.bus());
+        // As short as it can be typed from the top of the repository, where most people are.
+        let holdfast = holdfast.strip_prefix(workspace::root()).unwrap_or(holdfast).display();
         let cli = match self.bus.is_none() && self.offset == 0 {
-            true => "target/debug/holdfast".to_owned(),
-            false => format!("target/debug/holdfast --server {bus}"),
+            true => holdfast.to_string(),
+            false => format!("{holdfast} --server {bus}"),
         };
         let token = tokens.get(USERS[0]).map_or("", String::as_str);
         let certificate = folder.join(CERTIFICATE);
