@@ -20,7 +20,7 @@ pub(crate) fn run() -> Result<ExitCode> {
     step(
         "rustdoc",
         cargo(&["doc", "--workspace", "--no-deps", "--document-private-items"], |command| {
-            command.env("RUSTDOCFLAGS", "-D warnings");
+            command.env("RUSTDOCFLAGS", "-D warnings -A rustdoc::private_intra_doc_links");
         }),
     );
     step("generated docs", docs::check());

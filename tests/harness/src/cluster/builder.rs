@@ -77,7 +77,7 @@ impl Builder {
         self
     }
 
-    /// A proxy before the bus for each process: [`Daemon::proxy`].
+    /// A proxy before the bus for each process: [`Daemon::proxy`](super::Daemon::proxy).
     #[must_use]
     pub const fn proxied(mut self) -> Self {
         self.proxied = true;
