@@ -63,7 +63,7 @@
 //! assert_eq!(loaded.settings.outbox_bytes_max.get(), 1 << 20);
 //! ```
 //!
-//! `main` calls [`start`], which answers `--help`, `--version` and `config …` itself:
+//! `main` calls [`start()`], which answers `--help`, `--version` and `config …` itself:
 //!
 //! ```no_run
 //! # use holdfast_daemon::config::{self, Problems, Service, Start};
