@@ -16,6 +16,8 @@ pub struct NatsServer {
     address: SocketAddr,
     config: String,
     process: Process,
+    /// Where other servers of its cluster reach it.
+    cluster: Option<SocketAddr>,
 }
 
 impl NatsServer {
@@ -27,13 +29,23 @@ impl NatsServer {
         let folder = Folder::new();
         std::fs::write(folder.path().join("nats.conf"), config).expect("write nats.conf");
         let process = spawn(folder.path(), None);
-        let address = eventually("nats-server tells its port", async || {
+        let (address, cluster) = eventually("nats-server tells its ports", async || {
             ports_file(folder.path(), process.pid()).ok_or_else(|| process.tail(20))
         })
         .await;
-        let server = Self { folder, address, config: config.to_owned(), process };
+        let server = Self { folder, address, config: config.to_owned(), process, cluster };
         server.greets().await;
         server
+    }
+
+    /// Starts two that form a cluster, without JetStream (which wants three).
+    pub async fn start_pair() -> (Self, Self) {
+        let config =
+            |routes: &str| format!("jetstream: disabled\ncluster {{ name: pair, listen: \"127.0.0.1:-1\"{routes} }}");
+        let first = Self::start(&config("")).await;
+        let route = first.cluster.expect("a server of a cluster has a cluster port");
+        let second = Self::start(&config(&format!(", routes: [\"nats://{route}\"]"))).await;
+        (first, second)
     }
 
     /// Where it listens, the same after a restart.
@@ -90,19 +102,26 @@ impl NatsServer {
 fn spawn(folder: &Path, port: Option<u16>) -> Process {
     let mut command = Command::new(binaries::nats_server());
     let port = port.map_or("-1".to_owned(), |port| port.to_string());
-    command.args(["-a", "127.0.0.1", "-p", &port, "--jetstream"]);
+    command.args(["-a", "127.0.0.1", "-p", &port]);
     command.arg("--config").arg(folder.join("nats.conf"));
-    command.arg("--store_dir").arg(folder.join("store"));
     command.arg("--ports_file_dir").arg(folder);
+    if !jetstream_disabled(folder) {
+        command.arg("--jetstream").arg("--store_dir").arg(folder.join("store"));
+    }
     Process::spawn("nats-server", command)
 }
 
-/// The server writes `<program>_<pid>.ports` once it listens.
-fn ports_file(folder: &Path, pid: u32) -> Option<SocketAddr> {
+fn jetstream_disabled(folder: &Path) -> bool {
+    std::fs::read_to_string(folder.join("nats.conf")).is_ok_and(|config| config.contains("jetstream: disabled"))
+}
+
+/// The server writes `<program>_<pid>.ports` once it listens: where clients and where other servers reach it.
+fn ports_file(folder: &Path, pid: u32) -> Option<(SocketAddr, Option<SocketAddr>)> {
     let suffix = format!("_{pid}.ports");
     let name = |entry: &std::fs::DirEntry| entry.file_name().to_string_lossy().ends_with(&suffix);
     let file = std::fs::read_dir(folder).ok()?.flatten().find(name)?;
     let ports: Value = serde_json::from_slice(&std::fs::read(file.path()).ok()?).ok()?;
     // "nats://127.0.0.1:4222", or "tls://…" where it wants TLS.
-    ports["nats"][0].as_str()?.rsplit_once("://")?.1.parse().ok()
+    let address = |kind: &str| ports[kind][0].as_str()?.rsplit_once("://")?.1.parse().ok();
+    Some((address("nats")?, address("cluster")))
 }

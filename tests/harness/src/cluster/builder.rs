@@ -23,6 +23,7 @@ pub struct Builder {
     pub(super) tls: bool,
     pub(super) nats_config: String,
     pub(super) prefix: Option<String>,
+    pub(super) nats_pair: bool,
 }
 
 /// Environment of a process; `None` takes a default of the harness away.
@@ -91,6 +92,13 @@ impl Builder {
         self.setting("HOLDFAST_BUS__PREFIX", prefix)
     }
 
+    /// Two nats-servers that form a cluster; the processes know both. [`Cluster::nats`] is the first.
+    #[must_use]
+    pub const fn nats_pair(mut self) -> Self {
+        self.nats_pair = true;
+        self
+    }
+
     /// Text of nats-server's own configuration file.
     #[must_use]
     pub fn nats_config(mut self, config: &str) -> Self {
@@ -109,12 +117,24 @@ impl Builder {
 
     pub(super) async fn start_with(self, permit: Option<SemaphorePermit<'static>>) -> Cluster {
         let folder = Folder::new();
-        let nats = NatsServer::start(&self.nats_config).await;
+        let (nats, second_nats) = if self.nats_pair {
+            let (first, second) = NatsServer::start_pair().await;
+            (first, Some(second))
+        } else {
+            (NatsServer::start(&self.nats_config).await, None)
+        };
         let certificate = self.tls.then(|| Certificate::make(folder.path()));
         let (routers, gateways) = (self.routers, self.gateways);
-        let (lists, builder) = ((Vec::new(), Vec::new()), self);
-        let mut cluster =
-            Cluster { builder, nats, routers: lists.0, gateways: lists.1, certificate, folder, _permit: permit };
+        let mut cluster = Cluster {
+            builder: self,
+            nats,
+            second_nats,
+            routers: Vec::new(),
+            gateways: Vec::new(),
+            certificate,
+            folder,
+            _permit: permit,
+        };
         cluster.spawn_all(routers, gateways).await;
         if routers > 0 {
             cluster.whole().await;

@@ -33,6 +33,7 @@ const ROUTER_OVERLAP: Duration = Duration::from_millis(500);
 pub struct Cluster {
     builder: Builder,
     nats: NatsServer,
+    second_nats: Option<NatsServer>,
     routers: Vec<Router>,
     gateways: Vec<Gateway>,
     certificate: Option<Certificate>,
@@ -100,6 +101,7 @@ impl Cluster {
             tls: false,
             nats_config: String::new(),
             prefix: None,
+            nats_pair: false,
         }
     }
 
@@ -136,6 +138,14 @@ impl Cluster {
     /// The nats-server, to be restarted.
     pub const fn nats_mut(&mut self) -> &mut NatsServer {
         &mut self.nats
+    }
+
+    /// The second nats-server of a pair.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub const fn second_nats(&self) -> &NatsServer {
+        self.second_nats.as_ref().expect("a cluster built with `nats_pair`")
     }
 
     /// The certificate of a cluster with TLS.
@@ -200,7 +210,8 @@ impl Cluster {
     pub fn command(&self, program: &str, bus: SocketAddr) -> Command {
         let mut settings = Settings::new();
         let mut set = |name: &str, value: String| settings.insert(name.to_owned(), Some(value));
-        set("HOLDFAST_BUS__SERVERS", format!("nats://{bus}"));
+        let second = self.second_nats.as_ref().map(|nats| format!(",nats://{}", nats.address()));
+        set("HOLDFAST_BUS__SERVERS", format!("nats://{bus}{}", second.unwrap_or_default()));
         set("HOLDFAST_ADMIN__ADDRESS", "127.0.0.1:0".to_owned());
         if program == "holdfast-gateway" {
             set("HOLDFAST_LISTEN__ADDRESS", "127.0.0.1:0".to_owned());
@@ -289,7 +300,9 @@ impl Cluster {
         if !thread::panicking() {
             return;
         }
-        eprintln!("{}", self.nats.process().post_mortem());
+        for nats in std::iter::once(&self.nats).chain(&self.second_nats) {
+            eprintln!("{}", nats.process().post_mortem());
+        }
         for daemon in self.daemons() {
             eprintln!("{}", daemon.process.post_mortem());
         }
