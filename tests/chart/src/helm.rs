@@ -82,7 +82,16 @@ pub fn chart() -> String {
     repository::path("helm/holdfast").display().to_string()
 }
 
-/// Each example of values, as paths from the top.
+/// Each example of values that can be rendered, as paths from the top: those of the chart, and those for balancers, some
+/// of whose objects are of kinds that only one cloud has.
+///
+/// # Errors
+/// A folder cannot be listed.
+pub fn rendered_examples() -> Result<Vec<String>> {
+    Ok([examples()?, repository::files("deploy/balancers", "-values.yaml")?].concat())
+}
+
+/// Each example of values that can be installed anywhere.
 ///
 /// # Errors
 /// The folder cannot be listed.

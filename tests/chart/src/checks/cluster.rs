@@ -35,7 +35,7 @@ pub fn reachable(tools: &Tools) -> bool {
 /// # Errors
 /// The first step that fails, with what the program said.
 pub fn run(tools: &Tools, scratch: &Path, say: impl Fn(&str)) -> Result<()> {
-    let cluster = Cluster { tools, scratch };
+    let cluster = Cluster { tools, scratch, chart: installable(tools, scratch)? };
     cluster.prepare()?;
     cluster.fresh_namespace()?;
     cluster.missing_secret_is_told()?;
@@ -53,6 +53,22 @@ pub fn run(tools: &Tools, scratch: &Path, say: impl Fn(&str)) -> Result<()> {
 struct Cluster<'a> {
     tools: &'a Tools,
     scratch: &'a Path,
+    chart: String,
+}
+
+/// The chart, or where the server was built without a version (from modules), a copy that asks for none.
+fn installable(tools: &Tools, scratch: &Path) -> Result<String> {
+    let version: Value = serde_json::from_str(&tools.run("kubectl", &["get", "--raw", "/version"])?)?;
+    if !version["gitVersion"].as_str().unwrap_or_default().starts_with("v0.0.0") {
+        return Ok(helm::chart());
+    }
+    let copy = scratch.join("chart").display().to_string();
+    tools.run("cp", &["-r", &helm::chart(), &copy])?;
+    let manifest = format!("{copy}/Chart.yaml");
+    let text = std::fs::read_to_string(&manifest)?;
+    let kept: Vec<&str> = text.lines().filter(|line| !line.starts_with("kubeVersion:")).collect();
+    std::fs::write(&manifest, kept.join("\n"))?;
+    Ok(copy)
 }
 
 impl Cluster<'_> {
@@ -71,8 +87,9 @@ impl Cluster<'_> {
         Ok(())
     }
 
-    /// Kinds of others, and volumes for the NATS servers, as a cluster's provisioner would make them.
+    /// Kinds of others, and the label that one example asks of nodes.
     fn prepare(&self) -> Result<()> {
+        self.kubectl(&["label", "nodes", "--all", "pool=edge", "--overwrite"])?;
         for (group, version, kind, plural) in KINDS {
             let schema = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
             self.apply(&json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
@@ -86,6 +103,7 @@ impl Cluster<'_> {
         Ok(())
     }
 
+    /// With volumes for the NATS servers, as a cluster's provisioner would make them.
     fn fresh_namespace(&self) -> Result<()> {
         self.kubectl(&["delete", "namespace", NAMESPACE, "--ignore-not-found", "--wait=true"])?;
         self.apply(&json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": {
@@ -103,7 +121,7 @@ impl Cluster<'_> {
     }
 
     fn missing_secret_is_told(&self) -> Result<()> {
-        let Err(refused) = self.helm(&["install", RELEASE, &helm::chart()]) else {
+        let Err(refused) = self.helm(&["install", RELEASE, &self.chart]) else {
             bail!("installed without its Secret");
         };
         let refused = format!("{refused:#}");
@@ -138,22 +156,23 @@ impl Cluster<'_> {
     }
 
     fn life_of_a_release(&self, example: &str) -> Result<()> {
-        let chart = helm::chart();
+        let chart = &self.chart;
         let values = repository::path(example).display().to_string();
         self.validate(&values)?;
-        let wait = ["--wait", "--timeout", "180s"];
-        self.helm(&[&["install", RELEASE, &chart, "--values", &values], &wait[..]].concat())?;
+        // Pods here are ready or not, and nothing is learned by watching them stay so.
+        let wait = ["--set", "gateway.minReadySeconds=0,router.minReadySeconds=0", "--wait", "--timeout", "180s"];
+        self.helm(&[&["install", RELEASE, chart, "--values", &values], &wait[..]].concat())?;
         self.settled("after the installation")?;
         self.helm(
             &[
                 &[
                     "upgrade",
                     RELEASE,
-                    &chart,
+                    chart,
                     "--values",
                     &values,
                     "--set",
-                    "commonAnnotations.upgraded=yes,gateway.minReadySeconds=1",
+                    "gateway.podAnnotations.upgraded=yes,router.podAnnotations.upgraded=yes",
                 ],
                 &wait[..],
             ]

@@ -25,13 +25,13 @@ pub fn examples(tools: &Tools, scratch: &Path) -> Result<Vec<String>> {
     if let Err(error) = tools.lint() {
         complaints.push(format!("{error:#}"));
     }
-    for example in helm::examples()? {
+    for example in helm::rendered_examples()? {
         let path = repository::path(&example).display().to_string();
         match tools.template(&["--values", &path], true) {
             Ok(text) => {
                 let objects = objects::parse(&text).with_context(|| example.clone())?;
                 let mut found = judge(&objects);
-                found.extend(programs(tools, &objects, scratch)?);
+                found.extend(programs(tools, &objects, scratch));
                 complaints.extend(found.into_iter().map(|what| format!("{example}: {what}")));
             }
             Err(error) => complaints.push(format!("{example}: {error:#}")),
@@ -62,34 +62,37 @@ fn judge(objects: &[Value]) -> Vec<String> {
 }
 
 /// What the programs say that will read the rendered files, as far as they are there.
-fn programs(tools: &Tools, objects: &[Value], scratch: &Path) -> Result<Vec<String>> {
+fn programs(tools: &Tools, objects: &[Value], scratch: &Path) -> Vec<String> {
     let mut complaints = Vec::new();
-    for object in objects.iter().filter(|object| object["kind"] == "ConfigMap") {
-        if object["data"]["nats.conf"].is_string() && tools.has("nats-server", "--version") {
-            if let Err(error) = nats(tools, object, scratch) {
-                complaints.push(format!("{}: {error:#}", objects::title(object)));
-            }
-        }
-        for service in ["gateway", "router"] {
-            let program = format!("holdfast-{service}");
-            let is_its = object["metadata"]["name"].as_str().is_some_and(|name| name.ends_with(&format!("-{service}")));
-            if let (true, Some(file)) = (is_its, object["data"]["holdfast.toml"].as_str()) {
-                if let Err(error) = service_file(tools, &program, file, scratch) {
-                    complaints.push(format!("{}: {error:#}", objects::title(object)));
-                }
-            }
-        }
+    for object in objects {
+        let result = match object["kind"].as_str() {
+            Some("ConfigMap") => config_map(tools, object, scratch),
+            Some("PrometheusRule") => rules(tools, object, scratch),
+            _ => Ok(()),
+        };
+        complaints.extend(result.err().map(|error| format!("{}: {error:#}", objects::title(object))));
     }
-    for object in objects.iter().filter(|object| object["kind"] == "PrometheusRule") {
-        if tools.has("promtool", "--version") {
-            let file = scratch.join("rules.yaml");
-            fs::write(&file, serde_json::to_string(&object["spec"])?)?;
-            if let Err(error) = tools.run("promtool", &["check", "rules", &file.display().to_string()]) {
-                complaints.push(format!("{}: {error:#}", objects::title(object)));
-            }
-        }
+    complaints
+}
+
+fn config_map(tools: &Tools, object: &Value, scratch: &Path) -> Result<()> {
+    if object["data"]["nats.conf"].is_string() && tools.has("nats-server", "--version") {
+        nats(tools, object, scratch)?;
     }
-    Ok(complaints)
+    let name = object["metadata"]["name"].as_str().unwrap_or_default();
+    match (object["data"]["holdfast.toml"].as_str(), name.rsplit_once('-')) {
+        (Some(file), Some((_, service))) => service_file(tools, &format!("holdfast-{service}"), file, scratch),
+        _ => Ok(()),
+    }
+}
+
+fn rules(tools: &Tools, object: &Value, scratch: &Path) -> Result<()> {
+    if tools.has("promtool", "--version") {
+        let file = scratch.join("rules.yaml");
+        fs::write(&file, serde_json::to_string(&object["spec"])?)?;
+        tools.run("promtool", &["check", "rules", &file.display().to_string()])?;
+    }
+    Ok(())
 }
 
 /// `nats-server -t` over the rendered files.
@@ -120,14 +123,28 @@ fn nats(tools: &Tools, config: &Value, scratch: &Path) -> Result<()> {
     Ok(())
 }
 
+/// What stands in for mounted Secrets. The key is the one of NATS' own documentation.
+const MOUNTED: [(&str, &str); 8] = [
+    ("bus/password", "p0"),
+    ("bus/token", "t0"),
+    ("bus/seed", "SUACSSL3UAHUDXKFSNVUZRF5UHPMWZ6BFDTJ7M6USDXIEDNPPQYYYCU3VY"),
+    (
+        "bus/nats.creds",
+        "-----BEGIN NATS USER JWT-----\ne30.e30.e30\n------END NATS USER JWT------\n\n-----BEGIN USER NKEY SEED-----\n\
+         SUACSSL3UAHUDXKFSNVUZRF5UHPMWZ6BFDTJ7M6USDXIEDNPPQYYYCU3VY\n------END USER NKEY SEED------\n",
+    ),
+    ("bus-tls/ca.crt", ""),
+    ("bus-tls/tls.crt", ""),
+    ("bus-tls/tls.key", ""),
+    ("keys/jwt-secret", "0123456789abcdef0123456789abcdef"),
+];
+
 /// `config check` of the service itself, with stand-ins for what is mounted.
 fn service_file(tools: &Tools, program: &str, text: &str, scratch: &Path) -> Result<()> {
     if !tools.has(program, "version") {
         return Ok(());
     }
-    for (path, content) in
-        [("bus/password", "p0"), ("bus/token", "t0"), ("keys/jwt-secret", "0123456789abcdef0123456789abcdef")]
-    {
+    for (path, content) in MOUNTED {
         let file = scratch.join(path);
         fs::create_dir_all(file.parent().context("a folder")?)?;
         fs::write(file, content)?;
@@ -136,7 +153,12 @@ fn service_file(tools: &Tools, program: &str, text: &str, scratch: &Path) -> Res
     fs::write(&file, text.replace("/etc/holdfast", &scratch.display().to_string()))?;
     let file = file.display().to_string();
     let mut command = tools.command(program);
-    let output = command.args(["--config", &file, "config", "check"]).env("HOLDFAST_BUS__USER", "gateway").output()?;
+    command.args(["--config", &file, "config", "check"]);
+    // The one setting that cannot come from a file comes from the environment.
+    if text.contains("password_file") && !text.contains("\nuser = ") {
+        command.env("HOLDFAST_BUS__USER", "gateway");
+    }
+    let output = command.output()?;
     let said = [output.stdout, output.stderr].concat();
     anyhow::ensure!(output.status.success(), "config check: {}", String::from_utf8_lossy(&said).trim());
     Ok(())
