@@ -125,9 +125,9 @@ async fn acked_receipt_comes_when_every_client_has_acknowledged() {
     let user = unique("ana");
     let clients = [cluster.gateway(0).connect(&user).await, cluster.gateway(1).connect(&user).await];
     let bare = cluster.gateway(0).client().user(&user).bare().await;
-    service.until_matched(&To::user(&user), 3).await;
+    let there = service.until_matched(&To::user(&user), 3).await;
     for client in &clients {
-        client.message().await;
+        while client.message().await.id != there.id {}
     }
 
     let send = service.send(To::user(&user)).header("Hf-Receipt", "acked").header("Hf-Timeout", "30000");
