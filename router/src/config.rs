@@ -91,6 +91,7 @@ pub const SERVICE: Service<RouterSettings> = Service {
         "drain",
         "endpoints",
         "echo",
+        "kept",
     ],
     rules,
 };
