@@ -178,6 +178,7 @@ fn hub_settings(node: NodeId, settings: &GatewaySettings, shards: u16) -> HubSet
         shards,
         prefix: settings.bus.prefix.clone(),
         inbox_prefix: settings.bus.inbox_prefix.clone(),
+        kept_stream: settings.kept.enabled.then(|| settings.kept.stream.clone()),
         drain_window_ms: u64::try_from(settings.drain.window.as_millis()).unwrap_or(u64::MAX),
     }
 }

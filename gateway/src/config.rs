@@ -161,6 +161,16 @@ settings! {
 }
 
 settings! {
+    /// Kept messages.
+    pub struct KeptConfig {
+        /// Whether clients can resume from the stream of kept messages, where routers keep one.
+        pub enabled: bool = "true",
+        /// The stream's name.
+        pub stream: String = "HF_KEPT",
+    }
+}
+
+settings! {
     /// How a node leaves.
     pub struct DrainConfig {
         /// How long it still accepts connections after the signal, while balancers take notice.
@@ -217,6 +227,8 @@ settings! {
         pub outbox_policy: OutboxPolicy = "close",
         /// Bounds.
         pub limits: LimitSettings,
+        /// Kept messages.
+        pub kept: KeptConfig,
         /// How a node leaves.
         pub drain: DrainConfig,
         /// Paths beside `/ws` and `/ws/**`.
@@ -234,7 +246,18 @@ settings! {
 pub const SERVICE: Service<GatewaySettings> = Service {
     name: "gateway",
     about: "Terminates WebSocket connections and publishes on NATS who is connected.",
-    foreign: &["roster", "rooms", "service", "waiting"],
+    foreign: &[
+        "roster",
+        "rooms",
+        "service",
+        "kept.max_age",
+        "kept.max_per_subject",
+        "kept.max_bytes",
+        "kept.replicas",
+        "kept.storage",
+        "kept.duplicate_window",
+        "waiting",
+    ],
     rules: rules::check,
 };
 

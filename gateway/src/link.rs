@@ -11,12 +11,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use holdfast_daemon::config::Secret;
 use holdfast_protocol::close::Close;
+use holdfast_protocol::dialect::json::Cursor;
 use holdfast_protocol::id::{ConnectionId, NodeId};
+use holdfast_protocol::position::{Position, Start};
 use holdfast_protocol::wire::{Answer, Ask, Cause, Command, Delivery, ReceiptAsk, ReceiptPart, Target};
 
 use crate::auth::Identity;
 use crate::handshake::Endpoint;
-use crate::session::{Failure, Outcome, Ticket};
+use crate::session::{Failure, HistoryPage, Outcome, Ticket};
 
 /// A connection within its shard. The generation tells a slot's present holder from earlier ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -82,6 +84,8 @@ pub enum ToHub {
         since_ms: u64,
         /// Whether the newest connection of the user replaces others here.
         newest: bool,
+        /// Resume the user's own stream behind this.
+        since: Option<Position>,
     },
     /// A connection was told that it is there: the fact `connection.opened` may be published.
     Opened {
@@ -111,6 +115,34 @@ pub enum ToHub {
         on_behalf: JoinFor,
         /// The room.
         room: Arc<str>,
+        /// Ask `auth.join` first, as this sender.
+        callout: Option<Box<Sender>>,
+        /// Resume the room behind this.
+        since: Option<Position>,
+    },
+    /// A connection that was paused wants what it missed; answered by [`ToShard::Replayed`].
+    Replay {
+        /// Which.
+        conn: ConnRef,
+        /// The room, or the user's own stream.
+        room: Option<Arc<str>>,
+        /// The user.
+        user: Arc<str>,
+        /// The last sequence that it has.
+        since: u64,
+    },
+    /// A client asks for a room's past; answered by [`ToShard::History`].
+    History {
+        /// Whose.
+        conn: ConnRef,
+        /// Echoed.
+        ticket: Ticket,
+        /// The room.
+        room: Arc<str>,
+        /// Which part.
+        from: Cursor,
+        /// At most so many messages.
+        limit: u16,
         /// Ask `auth.join` first, as this sender.
         callout: Option<Box<Sender>>,
     },
@@ -175,6 +207,8 @@ pub enum ToHub {
         receipt: ReceiptRef,
         /// How many.
         acked: u64,
+        /// How many went without, and will not any more.
+        gone: u64,
     },
     /// This shard's part of an answer.
     Answered {
@@ -239,7 +273,7 @@ pub enum ToShard {
         /// The user.
         user: Arc<str>,
         /// How it ended.
-        result: Outcome<()>,
+        result: Outcome<Granted>,
     },
     /// The answer to [`ToHub::Join`]. On failure the hub counts the connection no longer.
     Joined {
@@ -250,7 +284,30 @@ pub enum ToShard {
         /// The room.
         room: Arc<str>,
         /// How it ended.
-        result: Outcome<()>,
+        result: Outcome<Granted>,
+    },
+    /// The answer to [`ToHub::Replay`].
+    Replayed {
+        /// Whose.
+        conn: ConnRef,
+        /// The room, or the user's own stream.
+        room: Option<Arc<str>>,
+        /// What was missed.
+        result: Outcome<Granted>,
+    },
+    /// The answer to [`ToHub::History`].
+    History {
+        /// Whose.
+        conn: ConnRef,
+        /// Echoed.
+        ticket: Ticket,
+        /// How it ended.
+        result: Outcome<HistoryPage>,
+    },
+    /// Kept messages of the target are lost to those who are here: tell them. All targets where it is `All`.
+    KeptGap {
+        /// Which.
+        target: Target,
     },
     /// The answer to [`ToHub::Publish`] with a ticket.
     Published {
@@ -308,6 +365,30 @@ pub enum ToShard {
     CloseAll(Close),
 }
 
+/// Where a connection's part in a user's or room's stream begins, and what it missed of it.
+#[derive(Debug, Clone, Default)]
+pub struct Granted {
+    /// For the client.
+    pub start: Start,
+    /// To be written right behind the answer, before anything live.
+    pub replay: Replay,
+}
+
+/// Kept messages for one connection, shared by all who catch up with the same target.
+#[derive(Debug, Clone)]
+pub struct Replay {
+    /// In order of their sequence.
+    pub messages: Arc<[Arc<SharedDelivery>]>,
+    /// So many of them are known to this one.
+    pub skip: usize,
+}
+
+impl Default for Replay {
+    fn default() -> Self {
+        Self { messages: Arc::new([]), skip: 0 }
+    }
+}
+
 /// A delivery shared by the shards it is for, with each form of it encoded once per node.
 #[derive(Debug)]
 pub struct SharedDelivery {
@@ -327,6 +408,12 @@ impl SharedDelivery {
         let receipt = delivery.receipt.map(|ask| ReceiptRef { router, number: ask.number });
         let json = (0..=delivery.targets.len()).map(|_| OnceLock::new()).collect();
         Self { delivery, receipt, json, bare: OnceLock::new() }
+    }
+
+    /// A kept message read from the stream: nobody waits for a receipt.
+    pub fn kept(delivery: Delivery) -> Self {
+        let json = (0..=delivery.targets.len()).map(|_| OnceLock::new()).collect();
+        Self { delivery, receipt: None, json, bare: OnceLock::new() }
     }
 
     /// The frame for dialect `json`: of the target with this index where that is a room, else of the user's own

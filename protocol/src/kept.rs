@@ -83,6 +83,16 @@ pub fn subject_of(subjects: &Subjects, target: &Target) -> Option<String> {
     Some(subjects.to(Kind::Keep, &named))
 }
 
+/// Where JetStream answers reads of a stream by sequence and subject.
+pub fn direct_get(stream: &str) -> String {
+    format!("$JS.API.DIRECT.GET.{stream}")
+}
+
+/// Where JetStream answers questions about a stream.
+pub fn stream_info(stream: &str) -> String {
+    format!("$JS.API.STREAM.INFO.{stream}")
+}
+
 /// Unix milliseconds of a time as NATS writes it: `2026-11-21T11:49:36.98838613Z`. `None` for anything else.
 pub fn unix_ms(time: &str) -> Option<u64> {
     let (date, clock) = time.strip_suffix('Z')?.split_once('T')?;

@@ -9,6 +9,7 @@ use std::path::Path;
 use bytes::Bytes;
 use holdfast_protocol::id::{ConnectionId, NodeId};
 use holdfast_protocol::limits::PARTITIONS;
+use holdfast_protocol::position::Position;
 use holdfast_protocol::wire::{
     AckPart, Answer, Ask, Cause, Change, Command, CommandItem, Condition, Content, Delivery, Discover, Fence, Item,
     Kept, NodeBeat, NodeBound, NodeState, Packet, PacketBuilder, ReceiptAsk, ReceiptPart, Report, RosterBatch,
@@ -120,6 +121,7 @@ fn router_beat() -> RouterBeat {
         term: 6,
         live: vec![router()],
         fences: vec![Fence { router: router(), term: 4 }],
+        kept: Position::new("e1", 17),
     }
 }
 
@@ -147,7 +149,7 @@ fn report() -> RouterBound {
             dropped: 1,
             ackable: 5,
         }],
-        acks: vec![AckPart { number: 1, acked: 2 }],
+        acks: vec![AckPart { number: 1, acked: 2, gone: 1 }],
         answers: vec![Answer { number: 2, total: 128, entries: vec!["{}".into()] }],
     })
 }
@@ -172,7 +174,7 @@ fn messages() -> Vec<(&'static str, Bytes, Again)> {
         ("packet_deliveries", packet(deliveries).encode(), node_bound),
         ("packet_commands", packet(commands()).encode(), node_bound),
         ("packet_questions", packet(questions()).encode(), node_bound),
-        ("roster_ack", NodeBound::RosterAck { router: router(), seq: 300 }.encode(), node_bound),
+        ("roster_ack", NodeBound::RosterAck { router: router(), seq: 300, kept: Position::new("e1", 17) }.encode(), node_bound),
         ("snapshot_ask", NodeBound::SnapshotAsk { router: router() }.encode(), node_bound),
         ("ping", NodeBound::Ping.encode(), node_bound),
         ("report", report().encode(), router_bound),

@@ -6,26 +6,28 @@ use std::sync::Arc;
 use bytes::Bytes;
 use holdfast_protocol::fact::{FactBody, Transition, fact_id, rfc3339};
 use holdfast_protocol::id::{ConnectionId, NodeId};
+use holdfast_protocol::position::Position;
 use holdfast_protocol::subject::{InboxSubjects, Subjects};
 use holdfast_protocol::wire::{Cause, Discover, NodeBeat, NodeState, RouterBeat, RouterBound, RouterState, WireError};
 
-use super::edge::{Edge, Publication, Received, Unsent};
+use super::edge::{Edge, Publication, Unsent};
+use super::kept::{Kept, Resumer};
 use super::receipts::Receipts;
 use super::roster::{Kind, Roster};
 use super::routers::Routers;
-use super::upstream::{Purpose, Upstream, identity_headers};
+use super::upstream::{Purpose, Upstream};
 use super::waiting::{Waiter, Waiting};
 use crate::clock::Now;
-use crate::link::{ConnRef, JoinFor, Sender, ToHub, ToShard};
+use crate::link::{ConnRef, JoinFor, ToHub, ToShard};
 use crate::metrics::HubCells;
-use crate::session::{Failure, Outcome};
+use crate::session::Failure;
 
 /// How often a node beats.
 const BEAT_MS: u64 = 500;
 /// How long a join or bind waits for routers, and handshakes for a first router.
 pub(super) const ROUTERS_MS: u64 = 2000;
 /// How long a callout may take.
-const CALLOUT_MS: u64 = 2000;
+pub(super) const CALLOUT_MS: u64 = 2000;
 /// Bytes of a large internal message, where the bus would take more: several of them mix better with others.
 const PART_BYTES_MAX: usize = 512 * 1024;
 /// More than any head of an internal message takes, and the smallest part that is made.
@@ -44,6 +46,8 @@ pub struct HubSettings {
     pub prefix: String,
     /// Prefix of subjects for answers.
     pub inbox_prefix: String,
+    /// The stream of kept messages, where they are on.
+    pub kept_stream: Option<String>,
     /// Over how long a drain by command closes.
     pub drain_window_ms: u64,
 }
@@ -58,7 +62,8 @@ pub struct Hub {
     pub(super) roster: Roster,
     pub(super) routers: Routers,
     pub(super) receipts: Receipts,
-    upstream: Upstream,
+    pub(super) upstream: Upstream,
+    pub(super) kept: Kept,
     /// By the batch they wait for; those of the batch under collection apart. Bounded by connections and their joins.
     pub(super) waiting: BTreeMap<u64, Vec<Waiter>>,
     pub(super) waiting_next: Vec<Waiter>,
@@ -87,6 +92,7 @@ impl Hub {
             roster: Roster::new(settings.node),
             routers: Routers::default(),
             receipts: Receipts::new(PART_BYTES_MAX),
+            kept: Kept::new(settings.kept_stream.clone()),
             upstream: Upstream::new(settings.node, subjects.clone(), inbox.clone()),
             waiting: BTreeMap::new(),
             waiting_next: Vec::new(),
@@ -123,13 +129,13 @@ impl Hub {
     /// A shard says something.
     pub fn on_shard(&mut self, now: Now, edge: &mut dyn Edge, message: ToHub) {
         match message {
-            ToHub::Bind { conn, id, user, since_ms, newest } => {
+            ToHub::Bind { conn, id, user, since_ms, newest, since } => {
                 let known = self.roster.enter(now, Kind::User, &user, conn.shard);
                 if newest {
                     self.roster.claim(now, &user, id, since_ms);
                 }
                 // A claim goes out with the next batch; the welcome need not wait for it.
-                self.wait(now, edge, known, Waiting::Bind { conn, id, user });
+                self.wait(now, edge, known, Waiting::Bind { conn, id, user, since });
             }
             ToHub::Opened { id, user } => {
                 self.publish_fact(now, edge, Transition::ConnectionOpened, id, &user, Cause::Connect);
@@ -141,9 +147,23 @@ impl Hub {
                     self.publish_fact(now, edge, Transition::ConnectionClosed, id, &user, cause);
                 }
             }
-            ToHub::Join { conn, on_behalf, room, callout } => match callout {
-                Some(sender) => self.ask_before_join(now, edge, conn, on_behalf, room, &sender),
-                None => self.join(now, edge, conn, on_behalf, room),
+            ToHub::Join { conn, on_behalf, room, callout, since } => match callout {
+                Some(sender) => {
+                    let purpose = Purpose::Join { conn, on_behalf, room: Arc::clone(&room), since };
+                    self.ask_before_join(now, edge, purpose, &room, &sender);
+                }
+                None => self.join(now, edge, conn, on_behalf, room, since),
+            },
+            ToHub::Replay { conn, room, user, since } => {
+                let target = room.as_ref().map_or((Kind::User, user), |room| (Kind::Room, Arc::clone(room)));
+                self.catch_up(now, edge, target, Resumer::Replay { conn, room, since });
+            }
+            ToHub::History { conn, ticket, room, from, limit, callout } => match callout {
+                Some(sender) => {
+                    let purpose = Purpose::History { conn, ticket, room: Arc::clone(&room), from, limit };
+                    self.ask_before_join(now, edge, purpose, &room, &sender);
+                }
+                None => self.start_history(now, edge, (conn, ticket), &room, from, limit),
             },
             ToHub::Leave { shard, room, cause } => self.roster.exit(now, Kind::Room, &room, shard, cause),
             ToHub::Publish { conn, ticket, sender, to, payload } => {
@@ -170,7 +190,7 @@ impl Hub {
             }
             ToHub::Verify { conn, ticket, endpoint, token } => edge.verify(conn, ticket, endpoint, token),
             ToHub::Receipt { receipt, part } => self.receipts.part(receipt, part, self.settings.node),
-            ToHub::Acked { receipt, acked } => self.receipts.acked(receipt, acked, self.settings.node),
+            ToHub::Acked { receipt, acked, gone } => self.receipts.acked(receipt, acked, gone, self.settings.node),
             ToHub::Answered { question, part } => self.receipts.answered(question, part, self.settings.node),
             ToHub::Empty { shard } => {
                 if let Some(empty) = self.empty.get_mut(usize::from(shard)) {
@@ -180,32 +200,17 @@ impl Hub {
         }
     }
 
-    fn join(&mut self, now: Now, edge: &mut dyn Edge, conn: ConnRef, on_behalf: JoinFor, room: Arc<str>) {
-        let known = self.roster.enter(now, Kind::Room, &room, conn.shard);
-        self.wait(now, edge, known, Waiting::Join { conn, on_behalf, room });
-    }
-
-    fn ask_before_join(
+    pub(super) fn join(
         &mut self,
         now: Now,
         edge: &mut dyn Edge,
         conn: ConnRef,
         on_behalf: JoinFor,
         room: Arc<str>,
-        sender: &Sender,
+        since: Option<Position>,
     ) {
-        let user = sender.identity.as_ref().map_or("", |identity| &*identity.user);
-        let body = crate::auth::callout::join_request(&sender.endpoint.name, &room, user);
-        let message = Publication {
-            subject: self.subjects.auth_join(&sender.endpoint.name),
-            reply: None,
-            headers: identity_headers(sender, self.settings.node),
-            payload: body,
-        };
-        let purpose = Purpose::Join { conn, on_behalf, room: Arc::clone(&room) };
-        if let Err(failure) = self.upstream.ask(edge, purpose, message, now.ms + CALLOUT_MS) {
-            self.replied(now, edge, Purpose::Join { conn, on_behalf, room }, Err(failure));
-        }
+        let known = self.roster.enter(now, Kind::Room, &room, conn.shard);
+        self.wait(now, edge, known, Waiting::Join { conn, on_behalf, room, since });
     }
 
     // --- from the bus ---
@@ -214,7 +219,11 @@ impl Hub {
     pub fn on_router_beat(&mut self, now: Now, edge: &mut dyn Edge, payload: Bytes) {
         match RouterBeat::decode(payload) {
             Ok(beat) => {
-                self.routers.beat(&beat, now.ms);
+                if self.routers.beat(&beat, now.ms) {
+                    tracing::warn!(router = %beat.router, "A router was not heard for a while");
+                    self.tell_lost(now, edge);
+                }
+                self.on_mark(now, edge, beat.kept.as_ref());
                 if beat.state != RouterState::Joining {
                     self.note_routers(now, edge);
                 }
@@ -231,16 +240,10 @@ impl Hub {
         }
     }
 
-    /// A message in the process's inbox.
-    pub fn on_inbox(&mut self, now: Now, edge: &mut dyn Edge, message: Received) {
-        if let Some((purpose, outcome)) = self.upstream.received(edge, message) {
-            self.replied(now, edge, purpose, outcome);
-        }
-    }
-
     /// The bus came or went. Coming also means: it may have been away in between.
     pub fn on_bus(&mut self, now: Now, edge: &mut dyn Edge, connected: bool) {
         if !connected || self.connected {
+            self.fail_jobs(now, edge, &Failure::BusUnavailable);
             for purpose in self.upstream.bus_lost(edge) {
                 self.replied(now, edge, purpose, Err(Failure::BusUnavailable));
             }
@@ -248,9 +251,9 @@ impl Hub {
         }
         if connected {
             if std::mem::replace(&mut self.had_bus, true) {
-                self.tell_lost(edge);
+                self.tell_lost(now, edge);
             }
-            self.routers.bus_returned();
+            self.routers.bus_returned(now.ms);
             self.routerless_since = Some(now.ms);
             self.beat_ms = 0;
         }
@@ -263,27 +266,6 @@ impl Hub {
         let deadline_ms = now.ms.saturating_add(timeout_ms);
         if let Err(failure) = self.upstream.ask(edge, Purpose::Caller(caller), message, deadline_ms) {
             edge.answer(caller, Err(failure));
-        }
-    }
-
-    pub(super) fn replied(&mut self, now: Now, edge: &mut dyn Edge, purpose: Purpose, outcome: Outcome<Bytes>) {
-        match purpose {
-            Purpose::Client { conn, ticket } => {
-                edge.to_shard(conn.shard, ToShard::Replied { conn, ticket, result: outcome });
-            }
-            Purpose::Caller(caller) => edge.answer(caller, outcome),
-            Purpose::Join { conn, on_behalf, room } => {
-                match outcome.and_then(|body| crate::auth::callout::join_answer(&body)) {
-                    Ok(()) => self.join(now, edge, conn, on_behalf, room),
-                    Err(failure) => {
-                        let result = Err(match failure {
-                            Failure::NoResponders | Failure::Timeout | Failure::Service { .. } => Failure::Unavailable,
-                            other => other,
-                        });
-                        edge.to_shard(conn.shard, ToShard::Joined { conn, on_behalf, room, result });
-                    }
-                }
-            }
         }
     }
 
@@ -302,6 +284,7 @@ impl Hub {
                 self.replied(now, edge, purpose, Err(Failure::Timeout));
             }
             self.refuse_late(now, edge);
+            self.tick_kept(now, edge);
             self.cells.receipts_expired.add(self.receipts.expire(now.ms));
             self.routers.forget_silent(now.ms);
             self.note_routers(now, edge);
@@ -370,8 +353,10 @@ impl Hub {
         }
     }
 
-    pub(super) fn tell_lost(&self, edge: &mut dyn Edge) {
+    /// Packets to this node were lost: clients are told, and kept messages read back.
+    pub(super) fn tell_lost(&mut self, now: Now, edge: &mut dyn Edge) {
         self.to_all_shards(edge, &ToShard::Lost);
+        self.start_reconcile(now, edge);
     }
 
     pub(super) fn malformed(&self, what: &'static str, error: WireError) {

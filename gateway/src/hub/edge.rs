@@ -48,12 +48,16 @@ impl From<Unsent> for Failure {
 }
 
 /// A message in the process's inbox.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Received {
     /// Its subject.
     pub subject: String,
     /// Its bytes.
     pub payload: Bytes,
+    /// The status NATS gave it, where it is no ordinary message.
+    pub status: Option<u16>,
+    /// Its headers.
+    pub headers: Vec<(String, String)>,
     /// NATS itself answered: nobody serves the subject.
     pub no_responders: bool,
     /// A service error: its code and text.

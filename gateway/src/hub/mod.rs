@@ -10,10 +10,12 @@
 mod core;
 mod edge;
 mod ending;
+mod kept;
 mod life;
 mod outside;
 mod packets;
 mod receipts;
+mod replies;
 pub mod requests;
 mod roster;
 mod routers;

@@ -115,6 +115,13 @@ pub(super) fn received(message: Message) -> Received {
     let error = header("Nats-Service-Error-Code")
         .map(|code| (code.parse().unwrap_or(500), header("Nats-Service-Error").unwrap_or_default()));
     Received {
+        status: message.status.map(|status| status.as_u16()),
+        headers: message
+            .headers
+            .iter()
+            .flat_map(|headers| headers.iter())
+            .flat_map(|(name, values)| values.iter().map(move |value| (name.to_string(), value.to_string())))
+            .collect(),
         no_responders: message.status == Some(StatusCode::NO_RESPONDERS),
         error,
         subject: message.subject.into_string(),

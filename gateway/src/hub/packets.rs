@@ -20,8 +20,9 @@ impl Hub {
     pub fn on_node_message(&mut self, now: Now, edge: &mut dyn Edge, payload: Bytes, reply: Option<String>) {
         match NodeBound::decode(payload) {
             Ok(NodeBound::Packet(packet)) => self.on_packet(now, edge, packet),
-            Ok(NodeBound::RosterAck { router, seq }) => {
-                self.routers.ack(router, seq, now.ms);
+            Ok(NodeBound::RosterAck { router, seq, kept }) => {
+                self.on_mark(now, edge, kept.as_ref());
+                self.routers.ack(router, seq, kept, now.ms);
                 self.release_waiters(now, edge);
             }
             Ok(NodeBound::SnapshotAsk { router }) => self.send_snapshot(now, edge, router),
@@ -42,7 +43,7 @@ impl Hub {
             Verdict::TakeAfterHole => {
                 self.cells.packet_holes.add(1);
                 tracing::warn!(router = %packet.router, number = packet.number, "Packets of a router were lost");
-                self.tell_lost(edge);
+                self.tell_lost(now, edge);
             }
             Verdict::Duplicate => return,
             Verdict::Fenced => {
@@ -61,6 +62,10 @@ impl Hub {
     }
 
     fn on_delivery(&mut self, now: Now, edge: &mut dyn Edge, router: NodeId, delivery: Delivery) {
+        if delivery.kept.is_some() {
+            self.on_kept(now, edge, Arc::new(SharedDelivery::new(delivery, router)));
+            return;
+        }
         let shards = self.shards_of(&delivery.targets);
         let shared = SharedDelivery::new(delivery, router);
         if let Some(receipt) = shared.receipt {

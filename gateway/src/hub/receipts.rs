@@ -20,8 +20,9 @@ const ENTRY_BYTES: usize = 4;
 struct Pending {
     remaining: u16,
     part: ReceiptPart,
-    /// Acknowledgements that came before the last shard's part.
+    /// Acknowledgements, and connections that went without, before the last shard's part.
     acked: u64,
+    gone: u64,
     deadline_ms: u64,
 }
 
@@ -64,7 +65,7 @@ impl Receipts {
             self.report(receipt.router, node).receipts.push(part);
             return;
         }
-        let pending = Pending { remaining: shards, part, acked: 0, deadline_ms: now_ms + EXPIRES_MS };
+        let pending = Pending { remaining: shards, part, acked: 0, gone: 0, deadline_ms: now_ms + EXPIRES_MS };
         self.pending.insert(receipt, pending);
     }
 
@@ -89,16 +90,19 @@ impl Receipts {
         {
             let report = self.report(receipt.router, node);
             report.receipts.push(pending.part);
-            if pending.acked > 0 {
-                report.acks.push(AckPart { number: receipt.number, acked: pending.acked });
+            if pending.acked + pending.gone > 0 {
+                report.acks.push(AckPart { number: receipt.number, acked: pending.acked, gone: pending.gone });
             }
         }
     }
 
-    pub(super) fn acked(&mut self, receipt: ReceiptRef, acked: u64, node: NodeId) {
+    pub(super) fn acked(&mut self, receipt: ReceiptRef, acked: u64, gone: u64, node: NodeId) {
         match self.pending.get_mut(&receipt) {
-            Some(pending) => pending.acked += acked,
-            None => self.report(receipt.router, node).acks.push(AckPart { number: receipt.number, acked }),
+            Some(pending) => {
+                pending.acked += acked;
+                pending.gone += gone;
+            }
+            None => self.report(receipt.router, node).acks.push(AckPart { number: receipt.number, acked, gone }),
         }
     }
 

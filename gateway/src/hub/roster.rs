@@ -14,6 +14,8 @@ use holdfast_protocol::wire::{
 };
 use smallvec::SmallVec;
 
+use super::kept::Place;
+
 /// Longest time a change waits for others.
 const BATCH_MS: u64 = 5;
 /// What an entry takes beside its key, at most.
@@ -41,6 +43,8 @@ struct Entry {
     cause: Cause,
     /// The batch that made it present.
     since_seq: u64,
+    /// How far it has seen the stream of kept messages.
+    place: Place,
 }
 
 impl Entry {
@@ -124,6 +128,7 @@ impl Roster {
             dirty: false,
             cause: Cause::Connect,
             since_seq: 0,
+            place: Place::Unknown(0),
         });
         match entry.shards.iter_mut().find(|(number, _)| *number == shard) {
             Some((_, count)) => *count += 1,
@@ -178,6 +183,44 @@ impl Roster {
         entry.cause = cause;
         if !std::mem::replace(&mut entry.dirty, true) {
             self.dirty.push((kind, Arc::clone(name)));
+        }
+    }
+
+    /// Where a target that is here stands in the stream of kept messages.
+    pub(super) fn place(&mut self, kind: Kind, name: &str) -> Option<&mut Place> {
+        let entries = match kind {
+            Kind::User => &mut self.users,
+            Kind::Room => &mut self.rooms,
+        };
+        entries.get_mut(name).map(|entry| &mut entry.place)
+    }
+
+    /// The first word of where the stream is: members that are here begin there.
+    pub(super) fn begin_places(&mut self, at: u64) {
+        for entry in self.users.values_mut().chain(self.rooms.values_mut()) {
+            if entry.place == Place::Open {
+                entry.place = Place::At(at);
+            }
+        }
+    }
+
+    /// Each known place anew: the stream is another one.
+    pub(super) fn reset_places(&mut self, to: u64) {
+        for entry in self.users.values_mut().chain(self.rooms.values_mut()) {
+            entry.place = match entry.place {
+                Place::At(_) => Place::At(to),
+                Place::Unknown(_) => Place::Unknown(0),
+                Place::Open => Place::Open,
+            };
+        }
+    }
+
+    /// What lies before is given up.
+    pub(super) fn raise_places(&mut self, to: u64) {
+        for entry in self.users.values_mut().chain(self.rooms.values_mut()) {
+            if let Place::At(place) = &mut entry.place {
+                *place = (*place).max(to);
+            }
         }
     }
 

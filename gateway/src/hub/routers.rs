@@ -3,10 +3,13 @@
 
 use hashbrown::HashMap;
 use holdfast_protocol::id::NodeId;
-use holdfast_protocol::wire::{RouterBeat, RouterState};
+use holdfast_protocol::position::Position;
+use holdfast_protocol::wire::{RouterBeat, RouterState, Text};
 
 /// A router silent for longer is not waited for.
 const LIVE_MS: u64 = 1000;
+/// Beats come each 100 ms: after a silence of this length the beat tells of a loss.
+const STALLED_MS: u64 = 2000;
 /// A router silent for longer is forgotten, its packet numbers with it.
 const FORGET_MS: u64 = 60_000;
 /// Fences kept at once. Each comes from a router's beat; there are as many as routers given up lately.
@@ -17,6 +20,8 @@ struct Router {
     state: RouterState,
     heard_ms: u64,
     acked: u64,
+    /// How far it had processed the stream of kept messages when last heard.
+    mark: Option<Position>,
     /// The number of its next packet; `None` takes any, after a loss that was told already.
     next_packet: Option<u64>,
 }
@@ -47,25 +52,35 @@ impl Routers {
             state: RouterState::Joining,
             heard_ms: now_ms,
             acked: 0,
+            mark: None,
             next_packet: Some(1),
         })
     }
 
-    pub(super) fn beat(&mut self, beat: &RouterBeat, now_ms: u64) {
+    /// Notes a beat; true where the router had been silent for so long that packets of it may be lost: it, the way from
+    /// it, or this process stood still.
+    pub(super) fn beat(&mut self, beat: &RouterBeat, now_ms: u64) -> bool {
         let router = self.router(beat.router, now_ms);
+        let returned = now_ms.saturating_sub(router.heard_ms) >= STALLED_MS;
+        if returned {
+            router.next_packet = None;
+        }
         router.state = beat.state;
         router.heard_ms = now_ms;
+        router.mark = beat.kept.clone().map(owned).or(router.mark.take());
         for fence in &beat.fences {
             if self.fences.len() < FENCES_MAX || self.fences.contains_key(&fence.router) {
                 let term = self.fences.entry(fence.router).or_insert(0);
                 *term = (*term).max(fence.term);
             }
         }
+        returned
     }
 
-    pub(super) fn ack(&mut self, id: NodeId, seq: u64, now_ms: u64) {
+    pub(super) fn ack(&mut self, id: NodeId, seq: u64, mark: Option<Position>, now_ms: u64) {
         let router = self.router(id, now_ms);
         router.acked = router.acked.max(seq);
+        router.mark = mark.map(owned).or(router.mark.take());
     }
 
     pub(super) fn packet(&mut self, id: NodeId, number: u64, term: u64, now_ms: u64) -> Verdict {
@@ -96,14 +111,21 @@ impl Routers {
         self.live(now_ms).count()
     }
 
+    /// How far each live router has processed the stream of this epoch; those that say nothing of it are left out.
+    pub(super) fn marks(&self, now_ms: u64, epoch: &Text) -> impl Iterator<Item = u64> {
+        let marks = self.live(now_ms).filter_map(|router| router.mark.as_ref());
+        marks.filter(move |mark| mark.epoch == *epoch).map(|mark| mark.seq)
+    }
+
     /// The last batch that every live router has applied; `None` where there is no live router.
     pub(super) fn acked_by_all(&self, now_ms: u64) -> Option<u64> {
         self.live(now_ms).map(|router| router.acked).min()
     }
 
     /// The bus was away: nobody is heard until heard again, and packets of that time are lost, which is told at once.
-    pub(super) fn bus_returned(&mut self) {
+    pub(super) fn bus_returned(&mut self, now_ms: u64) {
         for router in self.routers.values_mut() {
+            router.heard_ms = now_ms;
             router.state = RouterState::Joining;
             router.next_packet = None;
         }
@@ -116,4 +138,9 @@ impl Routers {
             self.fences.retain(|id, _| routers.contains_key(id));
         }
     }
+}
+
+/// The mark without the buffer it came in.
+fn owned(mark: Position) -> Position {
+    Position { epoch: mark.epoch.as_str().into(), seq: mark.seq }
 }

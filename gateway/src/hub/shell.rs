@@ -294,6 +294,9 @@ impl Shell {
         if self.timer.as_mut().poll(cx).is_ready() || now.ms >= self.hub.next_wake_ms() {
             self.hub.tick(now, &mut self.outside);
         }
+        if !more && !self.stalled {
+            self.hub.note_safe(now);
+        }
         self.end_turn(now);
         // A shard without place for its backlog is asked again in a moment; it never waits for the hub.
         let wake_ms = if self.outside.is_waiting() { 0 } else { self.hub.next_wake_ms() };

@@ -72,6 +72,7 @@ impl Scene {
             shards: SHARDS,
             prefix: "hf".into(),
             inbox_prefix: "_INBOX".into(),
+            kept_stream: Some("HF_KEPT".into()),
             drain_window_ms: 1000,
         };
         let hub = Hub::new(settings, Arc::default());
@@ -86,8 +87,8 @@ impl Scene {
     }
 
     fn beats(&mut self, number: u8, state: RouterState, fences: &[Fence]) {
-        let live = vec![router(number)];
-        let beat = RouterBeat { router: router(number), state, number: 1, term: 1, live, fences: fences.to_vec() };
+        let (live, fences) = (vec![router(number)], fences.to_vec());
+        let beat = RouterBeat { router: router(number), state, number: 1, term: 1, live, fences, kept: None };
         self.hub.on_router_beat(self.now, &mut self.edge, beat.encode());
     }
 
@@ -105,17 +106,17 @@ impl Scene {
 
     fn joins(&mut self, index: u32, room: &str) {
         let on_behalf = JoinFor::Client(index);
-        self.says(ToHub::Join { conn: conn(0, index), on_behalf, room: room.into(), callout: None });
+        self.says(ToHub::Join { conn: conn(0, index), on_behalf, room: room.into(), callout: None, since: None });
     }
 
     fn binds(&mut self, index: u32, user: &str, newest: bool) -> ConnectionId {
         let id = ConnectionId::new(self.hub.node(), [u8::try_from(index).expect("small"); 16]);
-        self.says(ToHub::Bind { conn: conn(0, index), id, user: user.into(), since_ms: 7, newest });
+        self.says(ToHub::Bind { conn: conn(0, index), id, user: user.into(), since_ms: 7, newest, since: None });
         id
     }
 
     fn acks(&mut self, number: u8, seq: u64) {
-        self.bound(&NodeBound::RosterAck { router: router(number), seq });
+        self.bound(&NodeBound::RosterAck { router: router(number), seq, kept: None });
     }
 
     fn bound(&mut self, message: &NodeBound) {
@@ -370,10 +371,10 @@ fn a_receipt_is_the_sum_over_shards_in_one_report() {
     let part = ReceiptPart { number: 8, matched: 2, written: 1, queued: 1, filtered: 3, dropped: 0, ackable: 2 };
 
     scene.says(ToHub::Receipt { receipt, part });
-    scene.says(ToHub::Acked { receipt, acked: 1 });
+    scene.says(ToHub::Acked { receipt, acked: 1, gone: 0 });
     assert!(scene.reports(1).is_empty(), "a shard is missing");
     scene.says(ToHub::Receipt { receipt, part });
-    scene.says(ToHub::Acked { receipt, acked: 1 });
+    scene.says(ToHub::Acked { receipt, acked: 1, gone: 0 });
 
     let reports = scene.reports(1);
     let sum = ReceiptPart { number: 8, matched: 4, written: 2, queued: 2, filtered: 6, dropped: 0, ackable: 4 };
@@ -399,7 +400,13 @@ fn publishes(scene: &mut Scene, ticket: u32) {
 }
 
 fn inbox(subject: &str, error: Option<(u16, String)>, no_responders: bool) -> Received {
-    Received { subject: subject.to_owned(), payload: Bytes::from_static(b"{}"), no_responders, error }
+    Received {
+        subject: subject.to_owned(),
+        payload: Bytes::from_static(b"{}"),
+        no_responders,
+        error,
+        ..Received::default()
+    }
 }
 
 #[test]

@@ -10,7 +10,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use hashbrown::HashMap;
+use holdfast_protocol::dialect::json::Cursor;
 use holdfast_protocol::id::NodeId;
+use holdfast_protocol::position::Position;
 use holdfast_protocol::subject::{Inbox, InboxSubjects, Subjects};
 use rustc_hash::FxBuildHasher;
 
@@ -31,9 +33,19 @@ pub(super) enum Purpose {
     /// A client's request.
     Client { conn: ConnRef, ticket: Ticket },
     /// The callout before a join.
-    Join { conn: ConnRef, on_behalf: JoinFor, room: Arc<str> },
+    Join { conn: ConnRef, on_behalf: JoinFor, room: Arc<str>, since: Option<Position> },
     /// A request of the process itself.
     Caller(u64),
+    /// The callout before a page of history.
+    History { conn: ConnRef, ticket: Ticket, room: Arc<str>, from: Cursor, limit: u16 },
+    /// A target that catches up.
+    CatchUp(u64),
+    /// A page of history.
+    Page(u64),
+    /// What was lost for all targets.
+    Reconcile,
+    /// The stream's epoch.
+    Epoch,
 }
 
 #[derive(Debug)]
@@ -116,23 +128,42 @@ impl Upstream {
         self.ask(edge, purpose, Publication { subject, reply: None, headers, payload }, deadline_ms)
     }
 
-    /// Publishes any request; its reply subject is set here. On failure the purpose is gone: the caller answers.
-    pub(super) fn ask(
+    /// The same, and the purpose comes back with the failure.
+    pub(super) fn try_ask(
         &mut self,
         edge: &mut dyn Edge,
         purpose: Purpose,
-        mut message: Publication,
+        message: Publication,
         deadline_ms: u64,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), (Purpose, Failure)> {
+        let number = match self.send_request(edge, message) {
+            Ok(number) => number,
+            Err(failure) => return Err((purpose, failure)),
+        };
+        self.requests.insert(number, purpose);
+        self.deadlines.push(Reverse((deadline_ms, number)));
+        Ok(())
+    }
+
+    fn send_request(&mut self, edge: &mut dyn Edge, mut message: Publication) -> Result<u64, Failure> {
         if self.requests.len() >= REQUESTS_MAX {
             return Err(Failure::Unavailable);
         }
         self.next_request += 1;
         message.reply = Some(self.inbox.of(Inbox::Reply(self.next_request)));
         edge.publish(message)?;
-        self.requests.insert(self.next_request, purpose);
-        self.deadlines.push(Reverse((deadline_ms, self.next_request)));
-        Ok(())
+        Ok(self.next_request)
+    }
+
+    /// Publishes any request; its reply subject is set here. On failure the purpose is gone: the caller answers.
+    pub(super) fn ask(
+        &mut self,
+        edge: &mut dyn Edge,
+        purpose: Purpose,
+        message: Publication,
+        deadline_ms: u64,
+    ) -> Result<(), Failure> {
+        self.try_ask(edge, purpose, message, deadline_ms).map_err(|(_, failure)| failure)
     }
 
     /// Ends the turn: one marker behind all that was published in it.
@@ -151,8 +182,8 @@ impl Upstream {
         self.markers.push_back(Marker { number, deadline_ms: now_ms + MARKER_MS, waiters });
     }
 
-    /// A message in the inbox. A reply's purpose and outcome, where somebody still waits for it.
-    pub(super) fn received(&mut self, edge: &mut dyn Edge, message: Received) -> Option<(Purpose, Outcome<Bytes>)> {
+    /// A message in the inbox: the number and purpose of the request it answers, where somebody still waits for it.
+    pub(super) fn received(&mut self, edge: &mut dyn Edge, message: &Received) -> Option<(u64, Purpose)> {
         match self.inbox.parse(&message.subject)? {
             Inbox::Marker(number) => {
                 while let Some(marker) = self.pop_marker_if(|marker| marker.number <= number) {
@@ -160,16 +191,13 @@ impl Upstream {
                 }
                 None
             }
-            Inbox::Reply(number) => {
-                let purpose = self.requests.remove(&number)?;
-                let outcome = match message.error {
-                    _ if message.no_responders => Err(Failure::NoResponders),
-                    Some((status, text)) => Err(Failure::Service { status, message: text }),
-                    None => Ok(message.payload),
-                };
-                Some((purpose, outcome))
-            }
+            Inbox::Reply(number) => Some((number, self.requests.remove(&number)?)),
         }
+    }
+
+    /// The request has more answers to come.
+    pub(super) fn keep_waiting(&mut self, number: u64, purpose: Purpose) {
+        self.requests.insert(number, purpose);
     }
 
     fn pop_marker_if(&mut self, wanted: impl Fn(&Marker) -> bool) -> Option<Marker> {

@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use holdfast_protocol::id::ConnectionId;
+use holdfast_protocol::position::{Position, Recovery, Start};
 use holdfast_protocol::wire::Cause;
 
 use super::core::{Hub, ROUTERS_MS};
 use super::edge::Edge;
+use super::kept::Resumer;
 use super::roster::{Kind, Known};
 use crate::clock::Now;
-use crate::link::{ConnRef, JoinFor, ToShard};
+use crate::link::{ConnRef, Granted, JoinFor, ToShard};
 use crate::session::Failure;
 
 /// Who waits for the routers to know of it.
@@ -21,8 +23,8 @@ pub(super) struct Waiter {
 
 #[derive(Debug)]
 pub(super) enum Waiting {
-    Bind { conn: ConnRef, id: ConnectionId, user: Arc<str> },
-    Join { conn: ConnRef, on_behalf: JoinFor, room: Arc<str> },
+    Bind { conn: ConnRef, id: ConnectionId, user: Arc<str>, since: Option<Position> },
+    Join { conn: ConnRef, on_behalf: JoinFor, room: Arc<str>, since: Option<Position> },
 }
 
 impl Hub {
@@ -34,36 +36,79 @@ impl Hub {
         }
         match known {
             Known::With(seq) if self.routers.acked_by_all(now.ms).is_some_and(|acked| acked >= seq) => {
-                Self::admit(edge, waiter);
+                self.admit(now, edge, waiter);
             }
             Known::With(seq) => self.waiting.entry(seq).or_default().push(waiter),
             Known::WithNext => self.waiting_next.push(waiter),
         }
     }
 
-    fn admit(edge: &mut dyn Edge, waiter: Waiter) {
-        match waiter.what {
-            Waiting::Bind { conn, id, user } => {
-                edge.to_shard(conn.shard, ToShard::Bound { conn, id, user, result: Ok(()) });
+    /// Lets somebody in: at once, or once they have what they missed of kept messages.
+    fn admit(&mut self, now: Now, edge: &mut dyn Edge, waiter: Waiter) {
+        let (target, since) = match &waiter.what {
+            Waiting::Bind { user, since, .. } => ((Kind::User, Arc::clone(user)), since.clone()),
+            Waiting::Join { room, since, .. } => ((Kind::Room, Arc::clone(room)), since.clone()),
+        };
+        self.place_first(now, &target);
+        let start = match since.filter(|_| self.kept.is_on()) {
+            None => Start { position: self.place_now(&target), recovery: None },
+            Some(since) if self.has_all_since(&target, &since) => {
+                Start { position: self.place_now(&target), recovery: Some(Recovery::Whole) }
             }
-            Waiting::Join { conn, on_behalf, room } => {
-                edge.to_shard(conn.shard, ToShard::Joined { conn, on_behalf, room, result: Ok(()) });
+            Some(since) => {
+                // A place in another epoch is behind everything: the answer is what is first now.
+                let since = if self.kept.is_of(&since) { since.seq } else { u64::MAX };
+                let resumer = match waiter.what {
+                    Waiting::Bind { conn, id, user, .. } => Resumer::Bind { conn, id, user, since },
+                    Waiting::Join { conn, on_behalf, room, .. } => Resumer::Join { conn, on_behalf, room, since },
+                };
+                self.catch_up(now, edge, target, resumer);
+                return;
+            }
+        };
+        let result = Ok(Granted { start, ..Granted::default() });
+        match waiter.what {
+            Waiting::Bind { conn, id, user, .. } => {
+                edge.to_shard(conn.shard, ToShard::Bound { conn, id, user, result });
+            }
+            Waiting::Join { conn, on_behalf, room, .. } => {
+                edge.to_shard(conn.shard, ToShard::Joined { conn, on_behalf, room, result });
             }
         }
     }
 
     fn refuse(&mut self, now: Now, edge: &mut dyn Edge, waiter: Waiter, failure: Failure) {
         match waiter.what {
-            Waiting::Bind { conn, id, user } => {
-                self.roster.exit(now, Kind::User, &user, conn.shard, Cause::Close);
-                self.roster.unclaim(now, &user, id);
-                edge.to_shard(conn.shard, ToShard::Bound { conn, id, user, result: Err(failure) });
-            }
-            Waiting::Join { conn, on_behalf, room } => {
-                self.roster.exit(now, Kind::Room, &room, conn.shard, Cause::Close);
-                edge.to_shard(conn.shard, ToShard::Joined { conn, on_behalf, room, result: Err(failure) });
-            }
+            Waiting::Bind { conn, id, user, .. } => self.refuse_bind(now, edge, conn, id, user, failure),
+            Waiting::Join { conn, on_behalf, room, .. } => self.refuse_join(now, edge, conn, on_behalf, room, failure),
         }
+    }
+
+    pub(super) fn refuse_bind(
+        &mut self,
+        now: Now,
+        edge: &mut dyn Edge,
+        conn: ConnRef,
+        id: ConnectionId,
+        user: Arc<str>,
+        failure: Failure,
+    ) {
+        self.roster.exit(now, Kind::User, &user, conn.shard, Cause::Close);
+        self.roster.unclaim(now, &user, id);
+        edge.to_shard(conn.shard, ToShard::Bound { conn, id, user, result: Err(failure) });
+    }
+
+    pub(super) fn refuse_join(
+        &mut self,
+        now: Now,
+        edge: &mut dyn Edge,
+        conn: ConnRef,
+        on_behalf: JoinFor,
+        room: Arc<str>,
+        failure: Failure,
+    ) {
+        self.roster.exit(now, Kind::Room, &room, conn.shard, Cause::Close);
+        edge.to_shard(conn.shard, ToShard::Joined { conn, on_behalf, room, result: Err(failure) });
     }
 
     /// Answers those whose batch every live router has applied.
@@ -73,7 +118,7 @@ impl Hub {
             && *entry.key() <= acked
         {
             for waiter in entry.remove() {
-                Self::admit(edge, waiter);
+                self.admit(now, edge, waiter);
             }
         }
     }

@@ -22,6 +22,8 @@ struct Waiting {
     connections: HashSet<Key, FxBuildHasher>,
     /// Acknowledged since the last report.
     fresh: u64,
+    /// Gone without since the last report.
+    gone: u64,
 }
 
 /// Messages by id; several sends may have used one.
@@ -46,7 +48,7 @@ impl Acks {
         }
         self.messages += 1;
         self.current = Some(id.into());
-        let waiting = Waiting { receipt, expires_ms, connections: HashSet::default(), fresh: 0 };
+        let waiting = Waiting { receipt, expires_ms, connections: HashSet::default(), fresh: 0, gone: 0 };
         self.by_id.entry(id.into()).or_default().push(waiting);
         true
     }
@@ -69,8 +71,26 @@ impl Acks {
             if waiting.connections.remove(&key) {
                 self.tracked -= 1;
                 waiting.fresh += 1;
-                if waiting.fresh == 1 {
+                if waiting.fresh + waiting.gone == 1 {
                     self.fresh.push(id.into());
+                }
+            }
+        }
+    }
+
+    /// A connection has ended: it will acknowledge nothing any more. Looks at all messages under way, which are few.
+    pub(super) fn forget(&mut self, key: Key) {
+        if self.tracked == 0 {
+            return;
+        }
+        for (id, list) in &mut self.by_id {
+            for waiting in list {
+                if waiting.connections.remove(&key) {
+                    self.tracked -= 1;
+                    waiting.gone += 1;
+                    if waiting.fresh + waiting.gone == 1 {
+                        self.fresh.push(id.clone());
+                    }
                 }
             }
         }
@@ -80,9 +100,9 @@ impl Acks {
     pub(super) fn report(&mut self, to_hub: &mut Vec<ToHub>) {
         for id in self.fresh.drain(..) {
             let Some(list) = self.by_id.get_mut(&id) else { continue };
-            for waiting in list.iter_mut().filter(|waiting| waiting.fresh > 0) {
-                let acked = std::mem::take(&mut waiting.fresh);
-                to_hub.push(ToHub::Acked { receipt: waiting.receipt, acked });
+            for waiting in list.iter_mut().filter(|waiting| waiting.fresh + waiting.gone > 0) {
+                let (acked, gone) = (std::mem::take(&mut waiting.fresh), std::mem::take(&mut waiting.gone));
+                to_hub.push(ToHub::Acked { receipt: waiting.receipt, acked, gone });
             }
             let before = list.len();
             list.retain(|waiting| !waiting.connections.is_empty());
@@ -102,7 +122,8 @@ impl Acks {
         let (messages, tracked) = (&mut self.messages, &mut self.tracked);
         self.by_id.retain(|_, list| {
             list.retain(|waiting| {
-                let keep = waiting.expires_ms > now.ms && !(waiting.connections.is_empty() && waiting.fresh == 0);
+                let keep = waiting.expires_ms > now.ms
+                    && !(waiting.connections.is_empty() && waiting.fresh + waiting.gone == 0);
                 if !keep {
                     *messages -= 1;
                     *tracked -= waiting.connections.len();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use holdfast_daemon::config::Secret;
 use holdfast_protocol::close::Close;
-use holdfast_protocol::position::Start;
+use holdfast_protocol::position::Position;
 use holdfast_protocol::wire::Cause;
 
 use super::Shard;
@@ -16,7 +16,7 @@ use crate::clock::Now;
 use crate::handshake::Devices;
 use crate::link::{JoinFor, Sender, ToHub};
 use crate::metrics::Drop as DropReason;
-use crate::session::{Action, Event, Failure, Ticket};
+use crate::session::{Action, Event, Ticket};
 use crate::socket::{Class, Outgoing, Pushed, Socket};
 use crate::ws::frame;
 
@@ -38,11 +38,18 @@ impl<S: Socket> Shard<S> {
                 }
             }
             Action::Verify { ticket, token, device: _ } => self.verify(now, index, ticket, token, follow),
-            Action::Bind { identity, since: _ } => self.bind(index, &identity),
+            Action::Bind { identity, since } => self.bind(index, &identity, since),
             // What the shard shows of a connection it reads from the session.
             Action::Rebind(_) => {}
-            Action::Join { ticket, room, since: _, leave_first, callout } => {
-                self.join(index, ticket, room, leave_first, callout, follow);
+            Action::Join { ticket, room, since, leave_first, callout } => {
+                if leave_first && let Some(slot) = self.membership_in(index, &room) {
+                    self.end_membership(index, slot, Cause::Close);
+                }
+                if let Some(conn) = self.conn(index) {
+                    let callout = if callout { self.sender(index) } else { None };
+                    let on_behalf = JoinFor::Client(ticket);
+                    self.to_hub.push(ToHub::Join { conn, on_behalf, room, callout, since });
+                }
             }
             Action::Leave { room } => {
                 if let Some(slot) = self.membership_in(index, &room) {
@@ -59,9 +66,11 @@ impl<S: Socket> Shard<S> {
                     self.to_hub.push(ToHub::Request { conn, ticket, sender, to, payload, timeout });
                 }
             }
-            // No kept messages here: nothing to read.
-            Action::History { ticket, .. } => {
-                follow.push_back(Event::History { ticket, result: Err(Failure::Unavailable) });
+            Action::History { ticket, room, cursor: from, limit, callout } => {
+                if let Some(conn) = self.conn(index) {
+                    let callout = if callout { self.sender(index) } else { None };
+                    self.to_hub.push(ToHub::History { conn, ticket, room, from, limit, callout });
+                }
             }
             Action::Acked { ids } => self.acknowledge(index, &ids),
             Action::Close { code, reason, close } => self.close(now, index, code, &reason, close),
@@ -121,13 +130,13 @@ impl<S: Socket> Shard<S> {
         }
     }
 
-    fn bind(&mut self, index: u32, identity: &Identity) {
+    fn bind(&mut self, index: u32, identity: &Identity, since: Option<Position>) {
         let Some(conn) = self.conn(index) else { return };
         let Some(connection) = self.table.get_mut(index) else { return };
         let user = Arc::clone(&identity.user);
         connection.binding = Binding::Asked;
         let newest = connection.session.endpoint().devices == Devices::Newest;
-        self.to_hub.push(ToHub::Bind { conn, id: connection.id, user, since_ms: connection.since_ms, newest });
+        self.to_hub.push(ToHub::Bind { conn, id: connection.id, user, since_ms: connection.since_ms, newest, since });
     }
 
     fn sender(&self, index: u32) -> Option<Box<Sender>> {
@@ -146,36 +155,16 @@ impl<S: Socket> Shard<S> {
         self.table.membership(index, self.table.rooms.find(room)?)
     }
 
-    fn join(
-        &mut self,
-        index: u32,
-        ticket: Ticket,
-        room: Arc<str>,
-        leave_first: bool,
-        callout: bool,
-        follow: &mut Follow,
-    ) {
-        if let Some(slot) = self.membership_in(index, &room) {
-            if !leave_first {
-                follow.push_back(Event::Joined { ticket, room, result: Ok(Start::default()) });
-                return;
-            }
-            self.end_membership(index, slot, Cause::Close);
-        }
-        let Some(conn) = self.conn(index) else { return };
-        let callout = if callout { self.sender(index) } else { None };
-        self.to_hub.push(ToHub::Join { conn, on_behalf: JoinFor::Client(ticket), room, callout });
-    }
-
-    /// Makes the connection a member of a room the hub counts it in; where it is one already, or is not to become one,
-    /// the hub's count is put right.
-    pub(super) fn become_member(&mut self, index: u32, room: Arc<str>, wanted: bool) {
+    /// Makes the connection a member of a room the hub counts it in, and returns the room's number; where it is one
+    /// already, or is not to become one, the hub's count is put right.
+    pub(super) fn become_member(&mut self, index: u32, room: Arc<str>, wanted: bool) -> Option<u32> {
         if wanted && self.membership_in(index, &room).is_none() {
             self.table.join(index, &room);
             self.cells.memberships.add(1);
-        } else {
-            self.to_hub.push(ToHub::Leave { shard: self.settings.number, room, cause: Cause::Close });
+            return self.table.rooms.find(&room);
         }
+        self.to_hub.push(ToHub::Leave { shard: self.settings.number, room, cause: Cause::Close });
+        None
     }
 
     /// Ends a membership by command; whether there was one.

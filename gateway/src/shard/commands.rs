@@ -58,7 +58,11 @@ impl<S: Socket> Shard<S> {
                 wanted
             }),
             Command::Pause => self.feed_each(now, &selected, || Event::Pause),
-            Command::Resume => self.feed_each(now, &selected, || Event::Resume),
+            Command::Resume => self.on_each(&selected, |shard, index| {
+                shard.feed(now, index, Event::Resume);
+                shard.ask_for_missed(index);
+                true
+            }),
             Command::Replace => self.feed_each(now, &selected, || Event::Close(Close::Replaced)),
             // Commands to the node are the hub's.
             Command::Drain | Command::Uncordon | Command::Shed { .. } => ReceiptPart::default(),
@@ -140,7 +144,7 @@ impl<S: Socket> Shard<S> {
             } else if let Some(conn) = self.conn(*index) {
                 operation.remaining += 1;
                 let on_behalf = JoinFor::Command(number);
-                self.to_hub.push(ToHub::Join { conn, on_behalf, room: Arc::clone(&room), callout: None });
+                self.to_hub.push(ToHub::Join { conn, on_behalf, room: Arc::clone(&room), callout: None, since: None });
             }
         }
         if operation.remaining == 0 {

@@ -163,6 +163,15 @@ impl<S: Socket> Shard<S> {
             return;
         }
         fan.part.matched += 1;
+        if let Some(kept) = &delivery.kept
+            && (connection.lagging || connection.session.is_paused())
+            && self.lags(index, share.scope, kept)
+        {
+            // Not written now, and not lost: it is replayed.
+            fan.part.queued += 1;
+            return;
+        }
+        let Some(connection) = self.table.get_mut(index) else { return };
         if connection.session.is_paused() {
             fan.part.dropped += 1;
             self.count_drop(DropReason::Paused);
@@ -172,11 +181,8 @@ impl<S: Socket> Shard<S> {
         }
         let dialect = connection.session.dialect();
         let frame = match dialect {
-            Dialect::Json => share.json.get_or_insert_with(|| fan.shared.json_frame(share.target, json_frame)).clone(),
-            Dialect::Bare => fan.shared.bare_frame(|delivery| {
-                let (text, payload) = dialect::bare::delivery(delivery);
-                bare_frame(text, &payload)
-            }),
+            Dialect::Json => share.json.get_or_insert_with(|| fan.shared.json_frame(share.target, json_of)).clone(),
+            Dialect::Bare => fan.shared.bare_frame(bare_of),
         };
         let class = Class::Message { scope: share.scope, expires_ms: fan.expires_ms, key: fan.key };
         let pushed = connection.socket.push(now, Outgoing { frame, class });
@@ -234,7 +240,11 @@ impl<S: Socket> Shard<S> {
     }
 }
 
-fn passes(delivery: &Delivery, session: &crate::session::Session, id: holdfast_protocol::id::ConnectionId) -> bool {
+pub(super) fn passes(
+    delivery: &Delivery,
+    session: &crate::session::Session,
+    id: holdfast_protocol::id::ConnectionId,
+) -> bool {
     let is_excepted = delivery.except_connections.contains(&id)
         || (!delivery.except_users.is_empty()
             && session
@@ -243,12 +253,17 @@ fn passes(delivery: &Delivery, session: &crate::session::Session, id: holdfast_p
     !is_excepted && delivery.only.iter().all(|condition| session.matches(condition))
 }
 
-fn json_frame(delivery: &Delivery, room: Option<&str>) -> Bytes {
+pub(super) fn json_of(delivery: &Delivery, room: Option<&str>) -> Bytes {
     frame::text(&dialect::json::delivery(delivery, room))
 }
 
+pub(super) fn bare_of(delivery: &Delivery) -> Bytes {
+    let (text, payload) = dialect::bare::delivery(delivery);
+    bare_frame(text, &payload)
+}
+
 /// `Hf-Key` as a number: FNV-1a with a final mix. Keys of one scope collide once in 2^32 pairs of them.
-fn conflation_key(key: &str) -> u64 {
+pub(super) fn conflation_key(key: &str) -> u64 {
     let hash = key
         .bytes()
         .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));

@@ -9,9 +9,9 @@ use holdfast_protocol::wire::Cause;
 use super::Shard;
 use super::table::Binding;
 use crate::clock::Now;
-use crate::link::{ConnRef, JoinFor, ToHub, ToShard};
+use crate::link::{ConnRef, Granted, JoinFor, Replay, ToHub, ToShard};
 use crate::session::{Event, GapScope, Outcome};
-use crate::socket::Socket;
+use crate::socket::{OWN_STREAM, Socket};
 
 impl<S: Socket> Shard<S> {
     /// Carries out one message of the hub. A batch of them ends with [`Self::finish_turn`].
@@ -22,6 +22,9 @@ impl<S: Socket> Shard<S> {
             ToShard::Ask { question, ask } => self.answer(question, &ask),
             ToShard::Bound { conn, id, user, result } => self.bound(now, conn, id, user, result),
             ToShard::Joined { conn, on_behalf, room, result } => self.joined(now, conn, on_behalf, room, result),
+            ToShard::Replayed { conn, room, result } => self.replayed(now, conn, room, result),
+            ToShard::History { conn, ticket, result } => self.feed_to(now, conn, Event::History { ticket, result }),
+            ToShard::KeptGap { target } => self.tell_kept_gap(now, &target),
             ToShard::Published { conn, ticket, result } => {
                 self.feed_to(now, conn, Event::Published { ticket, result });
             }
@@ -77,17 +80,19 @@ impl<S: Socket> Shard<S> {
         conn: ConnRef,
         id: holdfast_protocol::id::ConnectionId,
         user: Arc<str>,
-        result: Outcome<()>,
+        result: Outcome<Granted>,
     ) {
         let succeeded = result.is_ok();
+        let (start, replay) = split(result);
         let index = self.present(conn);
         if let Some(index) = index {
-            self.feed(now, index, Event::Bound(result.map(|()| Start::default())));
+            self.feed(now, index, Event::Bound(start));
         }
         // The event itself may have closed the connection.
         match index.and_then(|_| self.present(conn)) {
             Some(index) if succeeded => {
                 self.table.bind(index, &user);
+                self.replay(now, index, OWN_STREAM, &replay);
                 self.to_hub.push(ToHub::Opened { id, user });
             }
             _ if succeeded => {
@@ -98,12 +103,13 @@ impl<S: Socket> Shard<S> {
         }
     }
 
-    fn joined(&mut self, now: Now, conn: ConnRef, on_behalf: JoinFor, room: Arc<str>, result: Outcome<()>) {
+    fn joined(&mut self, now: Now, conn: ConnRef, on_behalf: JoinFor, room: Arc<str>, result: Outcome<Granted>) {
         let succeeded = result.is_ok();
+        let (result, replay) = split(result);
         match on_behalf {
             JoinFor::Client(ticket) => {
                 if let Some(index) = self.present(conn) {
-                    let (room, result) = (Arc::clone(&room), result.map(|()| Start::default()));
+                    let room = Arc::clone(&room);
                     self.feed(now, index, Event::Joined { ticket, room, result });
                 }
                 if succeeded {
@@ -111,7 +117,10 @@ impl<S: Socket> Shard<S> {
                     let wanted = index
                         .and_then(|index| self.table.get(index))
                         .is_some_and(|connection| connection.session.is_in(&room));
-                    self.become_member(index.unwrap_or(conn.key.index), room, wanted);
+                    let joined = self.become_member(index.unwrap_or(conn.key.index), room, wanted);
+                    if let (Some(index), Some(room)) = (index, joined) {
+                        self.replay(now, index, room, &replay);
+                    }
                 }
             }
             JoinFor::Command(operation) => {
@@ -121,10 +130,19 @@ impl<S: Socket> Shard<S> {
                     self.become_member(index.unwrap_or(conn.key.index), Arc::clone(&room), done);
                 }
                 if let Some(index) = index.filter(|_| done) {
-                    self.feed(now, index, Event::Entered { room, position: None });
+                    let position = result.ok().and_then(|start| start.position);
+                    self.feed(now, index, Event::Entered { room, position });
                 }
                 self.operation_step(operation, done);
             }
         }
+    }
+}
+
+/// What the client is told, and what it then gets.
+fn split(result: Outcome<Granted>) -> (Outcome<Start>, Replay) {
+    match result {
+        Ok(Granted { start, replay }) => (Ok(start), replay),
+        Err(failure) => (Err(failure), Replay::default()),
     }
 }

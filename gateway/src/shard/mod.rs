@@ -14,6 +14,7 @@ mod fanout;
 mod inbox;
 mod names;
 mod questions;
+mod replay;
 pub mod runtime;
 mod table;
 #[cfg(test)]
@@ -22,9 +23,11 @@ mod tests;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use hashbrown::HashMap;
 use holdfast_protocol::close::Close;
 use holdfast_protocol::id::NodeId;
 use holdfast_protocol::wire::Cause;
+use rustc_hash::FxBuildHasher;
 
 use crate::auth::Verifier;
 use crate::clock::Now;
@@ -37,6 +40,7 @@ use acks::Acks;
 use commands::Operations;
 use drain::Drain;
 use fanout::Turn;
+use replay::Lag;
 use table::{CLEAN, Table};
 
 /// Where a shard leaves what the hub shall know.
@@ -88,6 +92,8 @@ pub struct Shard<S> {
     acks: Acks,
     operations: Operations,
     drain: Drain,
+    /// Where connections are behind in kept messages: only those that are or were paused.
+    lags: HashMap<u32, Vec<Lag>, FxBuildHasher>,
     /// Bounded by what one turn makes: beyond [`HUB_BACKLOG_MAX`] clients are not read ([`Self::congested`]).
     to_hub: Vec<ToHub>,
     /// Emptied by each feed; kept for its capacity.
@@ -126,6 +132,7 @@ impl<S: Socket> Shard<S> {
             acks: Acks::default(),
             operations: Operations::default(),
             drain: Drain::default(),
+            lags: HashMap::default(),
             to_hub: Vec::new(),
             actions: Vec::new(),
             sweep_next: 0,
@@ -185,6 +192,8 @@ impl<S: Socket> Shard<S> {
         };
         self.cells.closed(code, initiator).add(1);
         self.forget_dirty(index);
+        self.forget_lag(index, None);
+        self.acks.forget(key);
         if let Some(connection) = self.table.remove(index) {
             self.cells.connections[connection.transport as usize].sub(1);
         }
@@ -306,6 +315,7 @@ impl<S: Socket> Shard<S> {
 
     fn end_membership(&mut self, index: u32, slot: usize, cause: Cause) {
         if let Some(room) = self.table.leave(index, slot) {
+            self.forget_lag(index, Some(&room));
             self.cells.memberships.sub(1);
             self.to_hub.push(ToHub::Leave { shard: self.settings.number, room, cause });
         }

@@ -51,6 +51,8 @@ pub(super) struct Connection<S> {
     pub(super) gap_queued: u64,
     /// The close handshake has begun: nothing but the socket's end matters any more.
     pub(super) closing: bool,
+    /// It is behind in kept messages somewhere.
+    pub(super) lagging: bool,
     pub(super) binding: Binding,
     pub(super) memberships: SmallVec<[Membership; 2]>,
     /// When it was accepted, Unix milliseconds.
@@ -102,6 +104,7 @@ impl<S> Table<S> {
             mark: self.mark.wrapping_sub(1),
             gap_queued: 0,
             closing: false,
+            lagging: false,
             binding: Binding::None,
             memberships: SmallVec::new(),
             since_ms,

@@ -15,7 +15,7 @@ use super::{ClosedBy, HubPort, Randomness, Shard, ShardSettings};
 use crate::auth::{Identity, JwtSettings, Verifier};
 use crate::clock::Now;
 use crate::handshake::{Admission, Endpoint, Rules};
-use crate::link::{JoinFor, Key, ReceiptRef, SharedCommand, SharedDelivery, ToHub, ToShard};
+use crate::link::{Granted, JoinFor, Key, ReceiptRef, SharedCommand, SharedDelivery, ToHub, ToShard};
 use crate::metrics::{Drop as DropReason, Transport};
 use crate::session::Incoming;
 use crate::socket::{Outgoing, Pushed, Socket};
@@ -190,9 +190,11 @@ impl Scene {
             let asked = told.len();
             for message in told {
                 match message {
-                    ToHub::Bind { conn, id, user, .. } => self.hears(ToShard::Bound { conn, id, user, result: Ok(()) }),
+                    ToHub::Bind { conn, id, user, .. } => {
+                        self.hears(ToShard::Bound { conn, id, user, result: Ok(Granted::default()) });
+                    }
                     ToHub::Join { conn, on_behalf, room, .. } => {
-                        self.hears(ToShard::Joined { conn, on_behalf, room, result: Ok(()) });
+                        self.hears(ToShard::Joined { conn, on_behalf, room, result: Ok(Granted::default()) });
                     }
                     other => rest.push(other),
                 }
@@ -304,7 +306,12 @@ fn a_join_that_comes_too_late_is_given_back() {
     let told_at_end = scene.told();
     assert!(matches!(&told_at_end[..], [ToHub::Unbind { opened: true, .. }]), "{told_at_end:?}");
 
-    scene.hears(ToShard::Joined { conn: *conn, on_behalf: *on_behalf, room: Arc::clone(room), result: Ok(()) });
+    scene.hears(ToShard::Joined {
+        conn: *conn,
+        on_behalf: *on_behalf,
+        room: Arc::clone(room),
+        result: Ok(Granted::default()),
+    });
 
     assert!(matches!(&scene.told()[..], [ToHub::Leave { .. }]));
     assert!(scene.shard.is_empty());

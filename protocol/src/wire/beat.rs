@@ -6,6 +6,7 @@ use super::codec::{Reader, WireError, Writer};
 use super::text::Text;
 use crate::id::NodeId;
 use crate::limits::PARTITIONS;
+use crate::position::Position;
 
 /// What a node says of itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,6 +73,8 @@ pub struct RouterBeat {
     pub live: Vec<NodeId>,
     /// Whom it gave up, until they are heard again.
     pub fences: Vec<Fence>,
+    /// How far it has processed the stream of kept messages: packets of messages before went out before this beat.
+    pub kept: Option<Position>,
 }
 
 /// A cold router asks all nodes for their rosters; they answer on its own subject.
@@ -145,6 +148,7 @@ impl RouterBeat {
             w.node(fence.router);
             w.u64(fence.term);
         });
+        w.option(self.kept.as_ref(), Writer::position);
         buffer.freeze()
     }
 
@@ -164,8 +168,9 @@ impl RouterBeat {
         let (number, term) = (r.u64()?, r.u64()?);
         let live = r.list(Reader::node)?;
         let fences = r.list(|r| Ok(Fence { router: r.node()?, term: r.u64()? }))?;
+        let kept = r.option(Reader::position)?;
         r.end()?;
-        Ok(Self { router, state, number, term, live, fences })
+        Ok(Self { router, state, number, term, live, fences, kept })
     }
 }
 

@@ -4,6 +4,7 @@ use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 
 use super::text::Text;
 use crate::id::{ConnectionId, NodeId};
+use crate::position::Position;
 
 /// Why bytes from the bus are no message of ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -60,6 +61,11 @@ impl Writer<'_> {
     pub(super) fn connection(&mut self, id: ConnectionId) {
         self.node(id.node());
         self.0.put_slice(id.random());
+    }
+
+    pub(super) fn position(&mut self, position: &Position) {
+        self.text(&position.epoch);
+        self.u64(position.seq);
     }
 
     pub(super) fn option<T>(&mut self, value: Option<T>, write: impl FnOnce(&mut Self, T)) {
@@ -153,6 +159,11 @@ impl Reader {
         <[u8; 16]>::try_from(&random[..])
             .map(|random| ConnectionId::new(node, random))
             .map_err(|_| WireError::Malformed("a connection id"))
+    }
+
+    pub(super) fn position(&mut self) -> Result<Position, WireError> {
+        let (epoch, seq) = (self.text()?, self.u64()?);
+        Position::new(&epoch, seq).ok_or(WireError::Malformed("a position"))
     }
 
     pub(super) fn option<T>(

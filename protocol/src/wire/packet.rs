@@ -6,6 +6,7 @@ use super::codec::{Reader, WireError, Writer};
 use super::delivery::{Delivery, ReceiptAsk, Target, TargetRef};
 use super::text::Text;
 use crate::id::{ConnectionId, NodeId};
+use crate::position::Position;
 
 /// One message on a node's own subject.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +19,8 @@ pub enum NodeBound {
         router: NodeId,
         /// The last sequence applied.
         seq: u64,
+        /// How far the router had processed the stream of kept messages then.
+        kept: Option<Position>,
     },
     /// The router wants the node's roster whole.
     SnapshotAsk {
@@ -153,10 +156,11 @@ impl NodeBound {
                 }
                 return builder.finish(packet.router, packet.number, packet.term);
             }
-            Self::RosterAck { router, seq } => {
+            Self::RosterAck { router, seq, kept } => {
                 w.u8(1);
                 w.node(*router);
                 w.u64(*seq);
+                w.option(kept.as_ref(), Writer::position);
             }
             Self::SnapshotAsk { router } => {
                 w.u8(2);
@@ -182,7 +186,7 @@ impl NodeBound {
                 }
                 Self::Packet(Packet { router, number, term, items })
             }
-            1 => Self::RosterAck { router: r.node()?, seq: r.u64()? },
+            1 => Self::RosterAck { router: r.node()?, seq: r.u64()?, kept: r.option(Reader::position)? },
             2 => Self::SnapshotAsk { router: r.node()? },
             3 => Self::Ping,
             _ => return Err(WireError::Malformed("the kind of a message to a node")),
@@ -204,7 +208,8 @@ impl PacketBuilder {
         item.write(&mut Writer(&mut self.items));
     }
 
-    /// Appends a delivery: its targets on this node, and what [`DeliveryRef::encode_into`] wrote once for all nodes.
+    /// Appends a delivery: its targets on this node, and what
+    /// [`DeliveryRef::encode_into`](super::delivery::DeliveryRef::encode_into) wrote once for all nodes.
     pub fn push_delivery<'a>(
         &mut self,
         targets: impl IntoIterator<Item = TargetRef<'a>, IntoIter: ExactSizeIterator>,

@@ -54,6 +54,8 @@ pub struct AckPart {
     pub number: u64,
     /// Connections that acknowledged since the last report.
     pub acked: u64,
+    /// Connections that went without having acknowledged: nobody need wait for them.
+    pub gone: u64,
 }
 
 /// An answer to an [`Ask`](super::Ask).
@@ -141,6 +143,7 @@ impl Report {
         w.list(&self.acks, |w, part| {
             w.u64(part.number);
             w.u64(part.acked);
+            w.u64(part.gone);
         });
         w.list(&self.answers, |w, answer| {
             w.u64(answer.number);
@@ -163,7 +166,7 @@ impl Report {
                     ackable: r.u64()?,
                 })
             })?,
-            acks: r.list(|r| Ok(AckPart { number: r.u64()?, acked: r.u64()? }))?,
+            acks: r.list(|r| Ok(AckPart { number: r.u64()?, acked: r.u64()?, gone: r.u64()? }))?,
             answers: r.list(|r| Ok(Answer { number: r.u64()?, total: r.u64()?, entries: r.list(Reader::text)? }))?,
         })
     }

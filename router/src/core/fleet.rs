@@ -219,6 +219,12 @@ impl Fleet {
     pub(super) fn pardon(&mut self, now_ms: u64) {
         for node in self.nodes.iter_mut().flatten() {
             node.heard_ms = now_ms;
+        }
+    }
+
+    /// Who is there is to be heard anew.
+    pub(super) fn forget_heard(&mut self) {
+        for node in self.nodes.iter_mut().flatten() {
             node.heard_since_join = false;
         }
     }
@@ -285,7 +291,7 @@ impl Fleet {
                 actions.push(node.finish(me, term));
             }
             if std::mem::take(&mut node.ack_due) {
-                let ack = NodeBound::RosterAck { router: me, seq: node.applied };
+                let ack = NodeBound::RosterAck { router: me, seq: node.applied, kept: None };
                 actions.push(Action::ToNode(node.id, ack.encode()));
             }
         }

@@ -9,7 +9,7 @@ use holdfast_protocol::id::NodeId;
 use holdfast_protocol::wire::{Fence, RouterBeat, RouterState};
 
 use super::ownership::Change;
-use super::settings::ROUTER_SILENCE_MS;
+use super::settings::{ROUTER_SILENCE_MS, SELF_SILENCE_MS};
 
 /// Fences that are remembered: routers that crashed and never came back, the oldest forgotten first.
 const FENCES_MAX: usize = 64;
@@ -103,12 +103,20 @@ impl Membership {
             term: self.term,
             live: self.live(),
             fences: self.fences.iter().copied().collect(),
+            kept: None,
         }
     }
 
-    /// Whether our own voice of the last `silence_ms` came back, from after the last [`restart`](Self::restart).
-    pub(super) fn is_proven(&self, now_ms: u64, silence_ms: u64) -> bool {
-        self.proof.is_some_and(|(sent_ms, number)| number >= self.proof_from && now_ms < sent_ms + silence_ms)
+    /// Whether our own voice came back lately, from after the last [`restart`](Self::restart).
+    pub(super) fn is_proven(&self, now_ms: u64) -> bool {
+        self.proof.is_some_and(|(sent_ms, number)| number >= self.proof_from && now_ms < sent_ms + SELF_SILENCE_MS)
+    }
+
+    /// It was us who stood still: nobody is judged for the silence so far.
+    pub(super) fn pardon(&mut self, now_ms: u64) {
+        for peer in self.peers.values_mut() {
+            peer.heard_ms = now_ms;
+        }
     }
 
     /// Starts over: nothing of before proves anything, we are not live, and who was silent with us is not judged for it.
@@ -117,9 +125,7 @@ impl Membership {
         self.proof = None;
         self.under_way.clear();
         self.heard_of_me = None;
-        for peer in self.peers.values_mut() {
-            peer.heard_ms = now_ms;
-        }
+        self.pardon(now_ms);
     }
 
     /// Counts ourselves for live before our beat is back: where nobody else is.
@@ -220,7 +226,6 @@ impl Membership {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::settings::SELF_SILENCE_MS;
 
     fn router(n: u8) -> NodeId {
         NodeId::router([n; 8])
@@ -247,16 +252,13 @@ mod tests {
     fn our_own_beat_must_have_come_back() {
         let mut a = Membership::new(router(1));
         let beat = live_beat(&mut a, 100);
-        assert!(!a.is_proven(100, SELF_SILENCE_MS) && a.live().is_empty());
+        assert!(!a.is_proven(100) && a.live().is_empty());
 
         let outcome = a.hear(150, &beat);
 
         assert_eq!(outcome.change, Some(Change::Orderly));
         assert_eq!((a.live(), a.term()), (vec![router(1)], 1));
-        assert!(
-            a.is_proven(599, SELF_SILENCE_MS) && !a.is_proven(600, SELF_SILENCE_MS),
-            "counted from when it was sent"
-        );
+        assert!(a.is_proven(599) && !a.is_proven(600), "counted from when it was sent");
     }
 
     #[test]
@@ -266,11 +268,11 @@ mod tests {
         a.restart(1000);
 
         a.hear(1000, &old);
-        assert!(!a.is_proven(1000, SELF_SILENCE_MS) && a.live().is_empty());
+        assert!(!a.is_proven(1000) && a.live().is_empty());
 
         let fresh = a.beat(1001, RouterState::Joining);
         a.hear(1002, &fresh);
-        assert!(a.is_proven(1003, SELF_SILENCE_MS));
+        assert!(a.is_proven(1003));
     }
 
     #[test]

@@ -135,6 +135,7 @@ impl GatewayProcess {
             shards: SHARDS,
             prefix: "hf".to_owned(),
             inbox_prefix: INBOX.to_owned(),
+            kept_stream: None,
             drain_window_ms: 2000,
         };
         let mut gateway = Self {
@@ -281,6 +282,7 @@ impl GatewayProcess {
                             payload: message.payload,
                             no_responders: message.no_responders,
                             error: None,
+                            ..Received::default()
                         };
                         self.hub.on_inbox(now, &mut self.edge, received);
                     }

@@ -116,6 +116,7 @@ fn a_crashed_router_is_replaced_within_a_second_and_fenced() {
     let crashed = world.members[0].router.id();
     world.members[0].frozen = false;
     assert_eq!(unanswered(&mut world, 20), 0);
+    world.run(200);
     let from_crashed = world.nodes[0].packets[before..].iter().filter(|(router, ..)| *router == crashed).count();
     assert_eq!(from_crashed, 0);
     assert!(world.members[0].router.tally().fenced == 1 && !world.members[0].router.is_live());
@@ -135,15 +136,33 @@ fn a_router_that_does_not_hear_itself_stops_before_others_take_over() {
 
     world.run(500);
 
-    for member in &world.members {
-        assert!(!member.seen.works && !member.router.is_live(), "half a second later");
-    }
+    let now = world.now();
+    assert!(world.members.iter().all(|member| !member.router.takes_work(now)), "half a second later");
+    world.run(2_100);
+    assert!(world.members.iter().all(|member| !member.seen.works && !member.router.is_live()), "given up");
     let cut_off: u64 = world.members.iter().map(|m| m.router.tally().dropped[Dropped::ReceiptCutOff as usize]).sum();
     assert_eq!(cut_off, 1);
     world.nodes[0].reports = true;
     world.members.iter_mut().for_each(|member| member.deaf = false);
     world.run(1_500);
     assert_eq!(unanswered(&mut world, 10), 0);
+}
+
+#[test]
+fn a_machine_that_stood_still_loses_nothing() {
+    let mut world = World::live(2, 1);
+    users(&mut world, 20);
+    world.members.iter_mut().for_each(|member| member.frozen = true);
+    assert_eq!(unanswered(&mut world, 20), 20);
+    world.ms += 5_000;
+    world.members.iter_mut().for_each(|member| member.frozen = false);
+
+    world.run(200);
+
+    assert_eq!(world.answers().len(), 20, "what waited is handled, by its owner, once");
+    assert_eq!(unanswered(&mut world, 20), 0);
+    assert!(world.members.iter().all(|member| member.router.is_live() && member.router.tally().fenced == 0));
+    assert!(world.members.iter().any(|member| member.router.tally().holds == 1));
 }
 
 #[test]
@@ -179,6 +198,7 @@ fn one_who_was_given_up_by_mistake_joins_anew() {
         term: 50,
         live: vec![],
         fences: vec![holdfast_protocol::wire::Fence { router: first, term: 50 }],
+        kept: None,
     };
     world.apply(0, Event::RouterBeat(beat.clone()));
     world.turn(0);

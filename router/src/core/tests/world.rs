@@ -24,6 +24,18 @@ pub(super) struct Seen {
     pub(super) pings: Vec<NodeId>,
     pub(super) left: bool,
     pub(super) works: bool,
+    /// Beats that came while it was frozen: they wait in its socket.
+    missed: Vec<RouterBeat>,
+    /// Messages that came while the router took none.
+    unread: Vec<Message>,
+}
+
+/// A message of a domain service.
+#[derive(Debug, Clone)]
+struct Message {
+    subject: String,
+    headers: Vec<(String, String)>,
+    payload: Vec<u8>,
 }
 
 /// One router and its connection.
@@ -124,6 +136,9 @@ impl World {
         let now = self.now();
         let member = &mut self.members[at];
         if !member.frozen {
+            for beat in std::mem::take(&mut member.seen.missed) {
+                member.router.apply(now, Event::RouterBeat(beat));
+            }
             member.router.apply(now, event);
         }
     }
@@ -138,7 +153,30 @@ impl World {
             for at in 0..self.members.len() {
                 self.apply(at, Event::Tick);
                 self.turn(at);
+                self.read(at);
             }
+        }
+    }
+
+    /// Lets a router take what waits for it.
+    fn read(&mut self, at: usize) {
+        let now = self.now();
+        let member = &mut self.members[at];
+        if member.frozen || !member.router.takes_work(now) {
+            return;
+        }
+        for message in std::mem::take(&mut member.seen.unread) {
+            let headers: Vec<(&str, &str)> = message.headers.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+            let headers: &[(&str, &str)] = &headers;
+            let subject = &*message.subject;
+            let request = Request { subject, reply: Some("inbox"), headers: &headers, payload: &message.payload };
+            let event = match subject.split('.').nth(1) {
+                Some("send") => Event::Send(request),
+                Some("ctl") => Event::Ctl(request),
+                _ => Event::Query(request),
+            };
+            self.apply(at, event);
+            self.turn(at);
         }
     }
 
@@ -189,14 +227,20 @@ impl World {
             }
             Action::Ping(node) => seen.pings.push(node),
             Action::OpenWork => seen.works = true,
-            Action::CloseWork => seen.works = false,
+            Action::CloseWork => {
+                seen.works = false;
+                seen.unread.clear();
+            }
             Action::Left => seen.left = true,
             Action::ToNode(..) | Action::Beat(_) | Action::Discover(_) if deaf => {}
             Action::ToNode(node, payload) => self.deliver(at, node, payload),
             Action::Beat(payload) => {
                 let beat = RouterBeat::decode(payload).expect("a beat");
                 for other in 0..self.members.len() {
-                    if !self.members[other].deaf {
+                    let listener = &mut self.members[other];
+                    if listener.frozen && !listener.deaf {
+                        listener.seen.missed.push(beat.clone());
+                    } else if !listener.deaf {
                         self.apply(other, Event::RouterBeat(beat.clone()));
                     }
                 }
@@ -213,7 +257,7 @@ impl World {
         let Some(index) = self.nodes.iter().position(|node| node.id == id && !node.silent) else { return };
         let node = &mut self.nodes[index];
         match NodeBound::decode(payload).expect("a message to a node") {
-            NodeBound::RosterAck { router, seq } => drop(node.acked.insert(router, seq)),
+            NodeBound::RosterAck { router, seq, .. } => drop(node.acked.insert(router, seq)),
             NodeBound::SnapshotAsk { .. } => {
                 node.snapshots_asked += 1;
                 self.snapshot(at, index);
@@ -288,18 +332,17 @@ impl World {
 
     /// A message of a domain service, as every router that works hears it. Its answers go to `inbox`.
     pub(super) fn publish(&mut self, subject: &str, headers: &[(&str, &str)], payload: &[u8]) {
-        let request = Request { subject, reply: Some("inbox"), headers: &headers, payload };
+        let message = Message {
+            subject: subject.to_owned(),
+            headers: headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+            payload: payload.to_vec(),
+        };
         for at in 0..self.members.len() {
-            if !self.members[at].seen.works || self.members[at].deaf {
-                continue;
+            let member = &mut self.members[at];
+            if member.seen.works && !member.deaf {
+                member.seen.unread.push(message.clone());
+                self.read(at);
             }
-            let event = match subject.split('.').nth(1) {
-                Some("send") => Event::Send(request),
-                Some("ctl") => Event::Ctl(request),
-                _ => Event::Query(request),
-            };
-            self.apply(at, event);
-            self.turn(at);
         }
     }
 

@@ -1,0 +1,297 @@
+//! One catching-up of a target: the state of the stream, a read of what was missed, and all who wait for it.
+//!
+//! While it runs, live copies go on to members as always and are noted here too. At its end each waiter gets, in one
+//! message to its shard, what lies between its own position and the target's place: nothing twice, nothing left out,
+//! whatever came meanwhile.
+
+use std::sync::Arc;
+
+use holdfast_protocol::id::ConnectionId;
+use holdfast_protocol::kept;
+use holdfast_protocol::position::{Position, Recovery, Start};
+use holdfast_protocol::wire::Target as WireTarget;
+
+use super::stream::{self, Info, Read, Step};
+use super::{JOBS_MAX, Place, READ_MESSAGES_MAX, READ_MS, Target, seq_of};
+use crate::clock::Now;
+use crate::hub::core::Hub;
+use crate::hub::edge::{Edge, Received};
+use crate::hub::roster::Kind;
+use crate::hub::upstream::Purpose;
+use crate::link::{ConnRef, Granted, JoinFor, Replay, SharedDelivery, ToShard};
+use crate::session::{Failure, Outcome};
+
+/// Who waits for a target to catch up, and from where.
+#[derive(Debug)]
+pub(in crate::hub) enum Resumer {
+    /// A join with `since`.
+    Join { conn: ConnRef, on_behalf: JoinFor, room: Arc<str>, since: u64 },
+    /// The first binding with `since`.
+    Bind { conn: ConnRef, id: ConnectionId, user: Arc<str>, since: u64 },
+    /// A connection that was paused.
+    Replay { conn: ConnRef, room: Option<Arc<str>>, since: u64 },
+    /// The target itself: a hole behind this place.
+    Hole { since: u64 },
+}
+
+impl Resumer {
+    const fn since(&self) -> u64 {
+        match self {
+            Self::Join { since, .. } | Self::Bind { since, .. } | Self::Replay { since, .. } | Self::Hole { since } => {
+                *since
+            }
+        }
+    }
+}
+
+#[derive(Debug)]
+enum Phase {
+    Info,
+    Oldest(Read),
+    Read(Read),
+}
+
+/// A catching-up under way.
+#[derive(Debug)]
+pub(super) struct Job {
+    target: Target,
+    subject: String,
+    phase: Phase,
+    info: Option<Info>,
+    oldest: Option<u64>,
+    /// Where the read begins: after this. Set when it begins.
+    from: u64,
+    /// Live copies since the job began.
+    live: Vec<Arc<SharedDelivery>>,
+    /// More live copies came than are noted: nobody can be served.
+    overrun: bool,
+    resumers: Vec<Resumer>,
+    /// Those who came when the read had begun behind their position.
+    late: Vec<Resumer>,
+}
+
+impl Hub {
+    /// Lets somebody wait until the target has caught up. The target's place is known.
+    pub(in crate::hub) fn catch_up(&mut self, now: Now, edge: &mut dyn Edge, target: Target, resumer: Resumer) {
+        if let Some(job) = self.kept.by_target.get(&target).and_then(|number| self.kept.jobs.get_mut(number)) {
+            let reading = matches!(job.phase, Phase::Read(_));
+            let list = if reading && resumer.since() < job.from { &mut job.late } else { &mut job.resumers };
+            list.push(resumer);
+            return;
+        }
+        self.start_job(now, edge, target, vec![resumer]);
+    }
+
+    fn start_job(&mut self, now: Now, edge: &mut dyn Edge, target: Target, resumers: Vec<Resumer>) {
+        let (kind, name) = &target;
+        let wire = match kind {
+            Kind::User => WireTarget::User((&**name).into()),
+            Kind::Room => WireTarget::Room((&**name).into()),
+        };
+        let job = Job {
+            target: target.clone(),
+            subject: kept::subject_of(&self.subjects, &wire).unwrap_or_default(),
+            phase: Phase::Info,
+            info: None,
+            oldest: None,
+            from: 0,
+            live: Vec::new(),
+            overrun: false,
+            resumers,
+            late: Vec::new(),
+        };
+        if self.kept.jobs.len() >= JOBS_MAX {
+            self.fail_job(now, edge, job, &Failure::Unavailable);
+            return;
+        }
+        let number = self.kept.next_number();
+        self.kept.by_target.insert(target, number);
+        self.ask_for_job(now, edge, number, job);
+    }
+
+    /// Sends the request of the job's present phase, and keeps the job.
+    fn ask_for_job(&mut self, now: Now, edge: &mut dyn Edge, number: u64, job: Job) {
+        let stream = self.kept.stream.as_deref().unwrap_or_default();
+        let message = match &job.phase {
+            Phase::Info => stream::ask_info(stream, Some(&job.subject)),
+            Phase::Oldest(read) | Phase::Read(read) => read.ask(stream),
+        };
+        self.cells.kept_reads.add(1);
+        match self.upstream.ask(edge, Purpose::CatchUp(number), message, now.ms + READ_MS) {
+            Ok(()) => {
+                self.kept.jobs.insert(number, job);
+            }
+            Err(failure) => self.fail_job(now, edge, job, &failure),
+        }
+    }
+
+    /// An answer for a job; whether the same request has more to come.
+    pub(in crate::hub) fn on_catch_up(
+        &mut self,
+        now: Now,
+        edge: &mut dyn Edge,
+        number: u64,
+        message: &Received,
+    ) -> bool {
+        let Some(mut job) = self.kept.jobs.remove(&number) else { return false };
+        let epoch = self.kept.epoch.clone().unwrap_or_default();
+        let step = match &mut job.phase {
+            Phase::Info => match Info::parse(&message.payload) {
+                // Another epoch: what was asked for is of a stream that is no more.
+                Some(info) if info.epoch.as_ref().is_some_and(|it| *it != epoch) => {
+                    self.learn_epoch(now, edge, &info);
+                    Step::Failed
+                }
+                Some(info) => {
+                    let needs_oldest = info.needs_oldest();
+                    job.info = Some(info);
+                    if needs_oldest {
+                        job.phase = Phase::Oldest(Read::oldest(job.subject.clone()));
+                    } else {
+                        job.begin_read();
+                    }
+                    Step::Again
+                }
+                None => Step::Failed,
+            },
+            Phase::Oldest(read) => match read.take(&self.subjects, &epoch, message) {
+                Step::Done | Step::Again => {
+                    job.oldest = read.messages.first().map(seq_of);
+                    job.begin_read();
+                    Step::Again
+                }
+                other => other,
+            },
+            Phase::Read(read) => read.take(&self.subjects, &epoch, message),
+        };
+        match step {
+            Step::More => {
+                self.kept.jobs.insert(number, job);
+                return true;
+            }
+            Step::Again => self.ask_for_job(now, edge, number, job),
+            Step::Done => self.finish_job(now, edge, job, true),
+            Step::TooMuch => self.finish_job(now, edge, job, false),
+            Step::Failed => self.fail_job(now, edge, job, &Failure::Unavailable),
+        }
+        false
+    }
+
+    /// The request of a job came to nothing.
+    pub(in crate::hub) fn catch_up_failed(&mut self, now: Now, edge: &mut dyn Edge, number: u64, failure: &Failure) {
+        if let Some(job) = self.kept.jobs.remove(&number) {
+            self.fail_job(now, edge, job, failure);
+        }
+    }
+
+    fn finish_job(&mut self, now: Now, edge: &mut dyn Edge, mut job: Job, whole: bool) {
+        self.kept.by_target.remove(&job.target);
+        let (kind, name) = job.target.clone();
+        let read = match std::mem::replace(&mut job.phase, Phase::Info) {
+            Phase::Read(read) | Phase::Oldest(read) => read.messages,
+            Phase::Info => Vec::new(),
+        };
+        let mut messages: Vec<_> = read.into_iter().map(|delivery| Arc::new(SharedDelivery::kept(delivery))).collect();
+        let (info, oldest) = (job.info.clone(), job.oldest);
+        let whole = whole && !job.overrun;
+        let covers = |since: u64| whole && info.as_ref().is_some_and(|info| info.covers(since, oldest));
+        // The hole first: it moves the target's place.
+        let (holes, resumers): (Vec<_>, Vec<_>) =
+            job.resumers.into_iter().partition(|resumer| matches!(resumer, Resumer::Hole { .. }));
+        for hole in holes {
+            self.fill_hole(now, edge, &job.target, &messages, covers(hole.since()));
+        }
+        messages.append(&mut job.live);
+        messages.sort_by_key(|shared| seq_of(&shared.delivery));
+        messages.dedup_by_key(|shared| seq_of(&shared.delivery));
+        let place = match self.roster.place(kind, &name) {
+            Some(Place::At(place)) => *place,
+            Some(Place::Unknown(_) | Place::Open) | None => 0,
+        };
+        messages.truncate(messages.partition_point(|shared| seq_of(&shared.delivery) <= place));
+        let messages: Arc<[_]> = messages.into();
+        for resumer in resumers {
+            let since = resumer.since();
+            let granted = if covers(since) {
+                self.cells.kept_resumed.add(1);
+                let skip = messages.partition_point(|shared| seq_of(&shared.delivery) <= since);
+                let start = Start { position: self.position(place.max(since)), recovery: Some(Recovery::Whole) };
+                Granted { start, replay: Replay { messages: Arc::clone(&messages), skip } }
+            } else {
+                self.cells.kept_unrecovered.add(1);
+                let first = info.as_ref().and_then(|info| self.position(info.first.saturating_sub(1)));
+                let recovery = Some(Recovery::Lost { first });
+                Granted { start: Start { position: self.position(place), recovery }, replay: Replay::default() }
+            };
+            Self::grant(edge, resumer, Ok(granted));
+        }
+        if !job.late.is_empty() {
+            self.start_job(now, edge, job.target, job.late);
+        }
+    }
+
+    fn fail_job(&mut self, now: Now, edge: &mut dyn Edge, job: Job, failure: &Failure) {
+        self.kept.by_target.remove(&job.target);
+        self.cells.kept_reads_failed.add(1);
+        for resumer in job.resumers.into_iter().chain(job.late) {
+            match resumer {
+                Resumer::Hole { .. } => self.fill_hole(now, edge, &job.target, &[], false),
+                Resumer::Join { conn, on_behalf, room, .. } => {
+                    self.refuse_join(now, edge, conn, on_behalf, room, failure.clone());
+                }
+                Resumer::Bind { conn, id, user, .. } => self.refuse_bind(now, edge, conn, id, user, failure.clone()),
+                replay @ Resumer::Replay { .. } => Self::grant(edge, replay, Err(failure.clone())),
+            }
+        }
+    }
+
+    /// All jobs come to nothing, and what is held is forgotten: it will be read again.
+    pub(in crate::hub) fn fail_jobs(&mut self, now: Now, edge: &mut dyn Edge, failure: &Failure) {
+        self.kept.held.clear();
+        let jobs: Vec<_> = self.kept.jobs.drain().map(|(_, job)| job).collect();
+        for mut job in jobs {
+            job.resumers.retain(|resumer| !matches!(resumer, Resumer::Hole { .. }));
+            self.fail_job(now, edge, job, failure);
+        }
+    }
+
+    fn grant(edge: &mut dyn Edge, resumer: Resumer, result: Outcome<Granted>) {
+        let (conn, message) = match resumer {
+            Resumer::Join { conn, on_behalf, room, .. } => (conn, ToShard::Joined { conn, on_behalf, room, result }),
+            Resumer::Bind { conn, id, user, .. } => (conn, ToShard::Bound { conn, id, user, result }),
+            Resumer::Replay { conn, room, .. } => (conn, ToShard::Replayed { conn, room, result }),
+            Resumer::Hole { .. } => return,
+        };
+        edge.to_shard(conn.shard, message);
+    }
+
+    /// A place in the present epoch.
+    pub(in crate::hub) fn position(&self, seq: u64) -> Option<Position> {
+        Position::new(self.kept.epoch.as_ref()?, seq)
+    }
+}
+
+impl Job {
+    /// Begins the read behind the least of the positions that wait and can still be served.
+    fn begin_read(&mut self) {
+        let info = self.info.as_ref();
+        let served = self.resumers.iter().map(Resumer::since);
+        let served = served.filter(|since| info.is_some_and(|info| info.covers(*since, self.oldest)));
+        self.from = served.min().unwrap_or_else(|| info.map_or(0, |info| info.last));
+        self.phase = Phase::Read(Read::new(self.subject.clone(), self.from + 1));
+    }
+}
+
+impl super::Kept {
+    /// Notes a live copy for whoever waits for the target.
+    pub(super) fn note(&mut self, target: &Target, shared: &Arc<SharedDelivery>) {
+        let job = self.by_target.get(target).and_then(|number| self.jobs.get_mut(number));
+        if let Some(job) = job {
+            if job.live.len() < READ_MESSAGES_MAX {
+                job.live.push(Arc::clone(shared));
+            } else {
+                job.overrun = true;
+            }
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! Kept messages on this node: what each local target has seen of the stream, and catching up where it has not.
+//!
+//! Per target the roster keeps a place in the stream. Live copies at or before it are second copies; one whose
+//! predecessor is not behind it continues; anything else shows a hole, which is read from the stream before the client
+//! notices. Clients that resume are served from the same kind of read, one per target however many resume. All of it is
+//! synchronous: reads are requests over the hub's inbox.
+//!
+//! Reading order: stream (requests and answers of JetStream), job (one catching-up of a target), live (copies as they
+//! come), reconcile (after losses that no later copy would show), history.
+
+mod history;
+mod job;
+mod live;
+mod reconcile;
+mod stream;
+
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use holdfast_protocol::position::Position;
+use holdfast_protocol::wire::{Delivery, Text};
+use rustc_hash::FxBuildHasher;
+
+use super::roster::Kind;
+use crate::link::SharedDelivery;
+pub(super) use job::Resumer;
+
+/// A user or a room.
+pub(super) type Target = (Kind, Arc<str>);
+
+/// Messages one read may take; beyond that a client is better off without what it missed.
+const READ_MESSAGES_MAX: usize = 10_000;
+/// Bytes of payload one read may take.
+const READ_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// How long one request of a read may take.
+const READ_MS: u64 = 5000;
+/// Messages that may be held behind a hole of one target.
+const HELD_MAX: usize = 4096;
+/// Reads under way at once on the node; more are refused for now.
+const JOBS_MAX: usize = 4096;
+
+/// How far a target has seen the stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// Its first members still wait for the routers; copies up to this one came already.
+    Unknown(u64),
+    /// It has members, but nobody has named a place yet: kept messages were not on when they came.
+    Open,
+    /// Everything up to here was delivered, or is older than the first member.
+    At(u64),
+}
+
+/// The node's side of kept messages.
+#[derive(Debug)]
+pub(super) struct Kept {
+    /// The stream's name; `None` where kept messages are off.
+    stream: Option<String>,
+    /// The stream's incarnation, once heard.
+    epoch: Option<Text>,
+    /// Everything up to here had reached this node, as of the end of a turn without loss.
+    safe: u64,
+    /// Catching up, by the number of the job and by target.
+    jobs: HashMap<u64, job::Job, FxBuildHasher>,
+    by_target: HashMap<Target, u64>,
+    next_job: u64,
+    /// Live copies behind a hole, by target, in order. Bounded by [`HELD_MAX`] each.
+    held: HashMap<Target, Vec<Arc<SharedDelivery>>>,
+    histories: HashMap<u64, history::Page, FxBuildHasher>,
+    reconcile: reconcile::Reconcile,
+    /// When the stream was last asked for its epoch, because somebody named another.
+    epoch_asked_ms: Option<u64>,
+}
+
+impl Kept {
+    pub(super) fn new(stream: Option<String>) -> Self {
+        Self {
+            stream,
+            epoch: None,
+            safe: 0,
+            jobs: HashMap::default(),
+            by_target: HashMap::new(),
+            next_job: 0,
+            held: HashMap::new(),
+            histories: HashMap::default(),
+            reconcile: reconcile::Reconcile::Idle,
+            epoch_asked_ms: None,
+        }
+    }
+
+    /// Whether the stream has been heard of.
+    pub(super) const fn is_on(&self) -> bool {
+        self.stream.is_some() && self.epoch.is_some()
+    }
+
+    /// Whether the position is one of the present epoch.
+    pub(super) fn is_of(&self, position: &Position) -> bool {
+        self.epoch.as_ref() == Some(&position.epoch)
+    }
+
+    const fn next_number(&mut self) -> u64 {
+        self.next_job += 1;
+        self.next_job
+    }
+}
+
+/// The sequence of a kept delivery.
+fn seq_of(delivery: &Delivery) -> u64 {
+    delivery.kept.as_ref().map_or(0, |kept| kept.seq)
+}

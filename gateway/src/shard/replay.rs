@@ -1,0 +1,183 @@
+//! Kept messages that a connection missed: written to it alone, before anything live.
+//!
+//! While a connection is paused, kept messages are noted rather than dropped; on resume the hub is asked for what was
+//! missed, and live copies wait for its answer, so that the order holds.
+
+use std::sync::Arc;
+
+use holdfast_protocol::dialect::Dialect;
+use holdfast_protocol::position::Recovery;
+use holdfast_protocol::wire::{Kept, Target};
+
+use super::Shard;
+use super::fanout::{bare_of, conflation_key, json_of, passes};
+use super::table::Binding;
+use crate::clock::Now;
+use crate::link::{ConnRef, Granted, Replay, ToHub};
+use crate::metrics::{Drop as DropReason, Reach};
+use crate::session::{Event, GapScope, Outcome};
+use crate::socket::{Class, OWN_STREAM, Outgoing, Pushed, Socket};
+
+/// A stream in which a connection is behind.
+#[derive(Debug)]
+pub(super) struct Lag {
+    /// The room; `None` is the user's own stream.
+    room: Option<Arc<str>>,
+    /// The last sequence that the connection has.
+    since: u64,
+    /// The hub was asked.
+    asked: bool,
+}
+
+impl<S: Socket> Shard<S> {
+    /// Whether a kept copy must not go out now: it is noted, and will be replayed. The connection is paused, or behind.
+    pub(super) fn lags(&mut self, index: u32, scope: u32, kept: &Kept) -> bool {
+        let Some(connection) = self.table.get_mut(index) else { return false };
+        let paused = connection.session.is_paused();
+        if !paused && !connection.lagging {
+            return false;
+        }
+        let room = self.table.rooms.name_if_there(scope).cloned();
+        let lags = self.lags.entry(index).or_default();
+        let behind = lags.iter().any(|lag| lag.room == room);
+        if paused && !behind {
+            lags.push(Lag { room, since: kept.seq.saturating_sub(1), asked: false });
+            if let Some(connection) = self.table.get_mut(index) {
+                connection.lagging = true;
+            }
+        }
+        paused || behind
+    }
+
+    /// The connection is not paused any more: what it missed is asked for.
+    pub(super) fn ask_for_missed(&mut self, index: u32) {
+        let (Some(conn), Some(user)) = (self.conn(index), self.user_name(index)) else { return };
+        for lag in self.lags.get_mut(&index).into_iter().flatten().filter(|lag| !lag.asked) {
+            lag.asked = true;
+            let (room, user, since) = (lag.room.clone(), Arc::clone(&user), lag.since);
+            self.to_hub.push(ToHub::Replay { conn, room, user, since });
+        }
+    }
+
+    fn user_name(&self, index: u32) -> Option<Arc<str>> {
+        match self.table.get(index)?.binding {
+            Binding::Bound { user, .. } => Some(Arc::clone(self.table.users.name(user))),
+            Binding::None | Binding::Asked => None,
+        }
+    }
+
+    /// Forgets where a connection is behind: in one room, or everywhere.
+    pub(super) fn forget_lag(&mut self, index: u32, room: Option<&str>) {
+        match room {
+            Some(room) => {
+                if let Some(lags) = self.lags.get_mut(&index) {
+                    lags.retain(|lag| lag.room.as_deref() != Some(room));
+                }
+            }
+            None => drop(self.lags.remove(&index)),
+        }
+        if self.lags.get(&index).is_none_or(Vec::is_empty) {
+            self.lags.remove(&index);
+            if let Some(connection) = self.table.get_mut(index) {
+                connection.lagging = false;
+            }
+        }
+    }
+
+    /// What a connection missed while it was paused.
+    pub(super) fn replayed(&mut self, now: Now, conn: ConnRef, room: Option<Arc<str>>, result: Outcome<Granted>) {
+        let Some(index) = self.table.slot(conn.key) else { return };
+        let Some(lag) = self.lags.get_mut(&index).and_then(|lags| lags.iter_mut().find(|lag| lag.room == room)) else {
+            return;
+        };
+        if self.table.get(index).is_some_and(|connection| connection.session.is_paused()) {
+            // Paused again meanwhile: the next resume asks again.
+            lag.asked = false;
+            return;
+        }
+        match &room {
+            Some(room) => self.forget_lag(index, Some(room)),
+            None => self.forget_own_lag(index),
+        }
+        let scope = room.as_ref().map_or(Some(OWN_STREAM), |room| self.table.rooms.find(room));
+        match result {
+            Ok(Granted { start, replay }) if start.recovery == Some(Recovery::Whole) => {
+                if let Some(scope) = scope {
+                    self.replay(now, index, scope, &replay);
+                }
+            }
+            Ok(_) | Err(_) => {
+                let scope = room.map_or(GapScope::Own, GapScope::Room);
+                self.feed(now, index, Event::Gap { scope });
+            }
+        }
+    }
+
+    fn forget_own_lag(&mut self, index: u32) {
+        if let Some(lags) = self.lags.get_mut(&index) {
+            lags.retain(|lag| lag.room.is_some());
+        }
+        // Drops the list where that was the last.
+        self.forget_lag(index, Some(""));
+    }
+
+    /// Writes kept messages to one connection, as far as its filters, their time and its queue let them.
+    pub(super) fn replay(&mut self, now: Now, index: u32, scope: u32, replay: &Replay) {
+        for shared in replay.messages.get(replay.skip..).unwrap_or_default() {
+            let delivery = &shared.delivery;
+            if delivery.expires_ms.is_some_and(|expires_ms| expires_ms < now.unix_ms) {
+                self.count_drop(DropReason::Expired);
+                continue;
+            }
+            let Some(connection) = self.table.get_mut(index) else { return };
+            if connection.closing || !passes(delivery, &connection.session, connection.id) {
+                continue;
+            }
+            let frame = match connection.session.dialect() {
+                Dialect::Json => shared.json_frame(0, json_of),
+                Dialect::Bare => shared.bare_frame(bare_of),
+            };
+            let key = delivery.key.as_ref().map(|key| conflation_key(key));
+            let class = Class::Message { scope, expires_ms: delivery.expires_ms, key };
+            let pushed = connection.socket.push(now, Outgoing { frame, class });
+            self.mark_dirty(index);
+            let reach = if scope == OWN_STREAM { Reach::User } else { Reach::Room };
+            match pushed {
+                Pushed::Queued(_) => self.cells.deliveries[reach as usize].add(1),
+                Pushed::Dropped => {}
+                Pushed::Overflow => {
+                    // It resumes from what it got.
+                    self.count_drop(DropReason::Overflow);
+                    self.overflow(now, index);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Kept messages of a target are lost: those who are here are told.
+    pub(super) fn tell_kept_gap(&mut self, now: Now, target: &Target) {
+        let (members, scope) = match target {
+            Target::User(user) => {
+                (self.table.users.find(user).map(|user| self.table.users.members(user).to_vec()), GapScope::Own)
+            }
+            Target::Room(room) => {
+                let name: Arc<str> = room.as_str().into();
+                let members = self.table.rooms.find(room).map(|room| self.table.rooms.members(room).to_vec());
+                (members, GapScope::Room(name))
+            }
+            Target::All => {
+                self.feed_all(
+                    now,
+                    |binding| matches!(binding, Binding::Bound { .. }),
+                    || Event::Gap { scope: GapScope::All },
+                );
+                return;
+            }
+            Target::Connection(_) => return,
+        };
+        for member in members.unwrap_or_default() {
+            self.feed(now, member.connection, Event::Gap { scope: scope.clone() });
+        }
+    }
+}
