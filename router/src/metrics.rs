@@ -34,6 +34,7 @@ pub struct Metrics {
     resync_ms: IntCounter,
     evictions: IntCounter,
     partition_moves: IntCounter,
+    holds: IntCounter,
     fenced: IntCounter,
     /// From the first message of a turn to the hand-over of what follows from it.
     pub turn: Histogram,
@@ -102,6 +103,7 @@ impl Metrics {
             resync_ms: r.counter("resync_milliseconds_total", "Time from asking for a roster to having it.")?,
             evictions: r.counter("registry_stale_evictions_total", "Gateways given up without a word from them.")?,
             partition_moves: r.counter("partition_moves_total", "Partitions that became this router's.")?,
+            holds: r.counter("holds_total", "Times this router held its work because its own beat was late.")?,
             fenced: r.counter("fenced_total", "Times this router stopped because it was cut off or given up.")?,
             turn: r
                 .histogram("route_duration_seconds", "From taking a turn's messages to handing on their packets.")?,
@@ -161,6 +163,7 @@ impl Metrics {
         self.resync_ms.inc_by(tally.resync_ms - was.resync_ms);
         self.evictions.inc_by(tally.nodes_lost - was.nodes_lost);
         self.partition_moves.inc_by(tally.partition_moves - was.partition_moves);
+        self.holds.inc_by(tally.holds - was.holds);
         self.fenced.inc_by(tally.fenced - was.fenced);
         self.show(gauges);
     }

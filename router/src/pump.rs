@@ -201,6 +201,7 @@ impl Pump {
         let started = Instant::now();
         let now = self.clock.now();
         let status_changed = self.poll_status(cx, now);
+        let takes_work = self.router.takes_work(now);
         let mut reading = Reading {
             router: &mut self.router,
             now,
@@ -208,8 +209,7 @@ impl Pump {
             service: &mut self.service,
             bus: &self.bus,
         };
-        let mut found = self.inlets.poll(cx, &mut reading, self.work.as_mut());
-        self.router.note_backlog(found.more);
+        let mut found = self.inlets.poll(cx, &mut reading, self.work.as_mut().filter(|_| takes_work));
         found.any |= status_changed | self.poll_stop(cx, now) | self.poll_tick(cx, now) | self.router.has_facts();
         if found.any || found.ended { Poll::Ready((started, found)) } else { Poll::Pending }
     }
@@ -373,9 +373,12 @@ impl Pump {
     }
 }
 
+/// The longest error text that is sent; some quote what they refuse.
+const ERROR_CHARS_MAX: usize = 256;
+
 /// Header values have no line ends.
 fn one_line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    text.chars().take(ERROR_CHARS_MAX).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 /// The states of the connection, from the present one on.

@@ -9,7 +9,7 @@ use super::event::{Action, Now};
 use super::membership::Outcome;
 use super::ownership::{Change, Gained};
 use super::presence::Duty;
-use super::settings::{BEAT_INTERVAL_MS, HANDOVER_MS, JOIN_WAIT_MS, LEAVE_MAX_MS};
+use super::settings::{BEAT_INTERVAL_MS, HANDOVER_MS, HOLD_MAX_MS, JOIN_WAIT_MS, LEAVE_MAX_MS};
 use super::sync::{Reason, Sync};
 use super::tally::Dropped;
 use super::{Phase, Router};
@@ -43,6 +43,7 @@ impl Router {
         self.membership.restart(now.ms);
         self.own_nothing(now);
         self.fleet.pardon(now.ms);
+        self.fleet.forget_heard();
         for node in self.fleet.iter_mut() {
             node.sync = Sync::wait(now.ms, now.ms, Reason::New);
         }
@@ -59,8 +60,9 @@ impl Router {
     /// Stops handling at once; what is held is thrown away and counted.
     fn stop(&mut self, now: Now) {
         self.tally.fenced += 1;
-        // Packets that were full before the turn's end are held here.
-        self.actions.retain(|action| !matches!(action, Action::ToNode(..)));
+        self.holding_since_ms = None;
+        // What was full before the turn's end, or held.
+        self.actions.retain(|action| matches!(action, Action::Beat(_) | Action::Ping(_)));
         let packed = self.fleet.discard();
         self.tally.drop(Dropped::PacketCutOff, u64::from(packed > 0));
         self.tally.drop(Dropped::ReceiptCutOff, self.receipts.discard() as u64);
@@ -70,10 +72,27 @@ impl Router {
         self.actions.push(Action::CloseWork);
     }
 
-    /// Our voice did not come back in time, or others gave us up: stop, and join anew.
-    pub(super) fn stop_if_cut_off(&mut self, now: Now) {
-        if matches!(self.phase, Phase::Live | Phase::Leaving { .. }) && !self.is_proven(now) {
-            self.stop_and_rejoin(now);
+    /// Looks whether our voice still comes back. While it does not, nothing is handled and what is in hand is held, for
+    /// it may have been this machine that stood still, and not the bus: then our fresh beat is back at once, and we go on.
+    /// Who gave us up meanwhile has said so on the same subject before: then we stop, as when nothing comes back at all.
+    pub(super) fn listen_for_ourselves(&mut self, now: Now) {
+        if !matches!(self.phase, Phase::Live | Phase::Leaving { .. }) {
+            return;
+        }
+        match (self.is_proven(now), self.holding_since_ms) {
+            (true, None) => {}
+            (true, Some(_)) => {
+                self.holding_since_ms = None;
+                self.membership.pardon(now.ms);
+                self.fleet.pardon(now.ms);
+            }
+            (false, None) => {
+                self.holding_since_ms = Some(now.ms);
+                self.tally.holds += 1;
+                self.send_beat(now);
+            }
+            (false, Some(since_ms)) if now.ms >= since_ms + HOLD_MAX_MS => self.stop_and_rejoin(now),
+            (false, Some(_)) => {}
         }
     }
 
@@ -107,6 +126,10 @@ impl Router {
             self.overlap_until_ms = now.ms + HANDOVER_MS + BEAT_INTERVAL_MS;
         }
         let gained = self.ownership.change(now.ms, &self.membership.live(), change);
+        if change == Change::Crash {
+            // The one we gave up must hear of it before it hears itself again, and so must the nodes.
+            self.send_beat(now);
+        }
         if gained.is_empty() {
             return;
         }
@@ -188,13 +211,16 @@ impl Router {
         if self.phase == Phase::Away {
             return;
         }
-        self.stop_if_cut_off(now);
+        self.listen_for_ourselves(now);
         if now.ms >= self.beat_ms + BEAT_INTERVAL_MS {
             self.send_beat(now);
         }
-        let outcome = self.membership.tick(now.ms);
-        self.follow(now, &outcome);
-        self.watch_nodes(now);
+        if self.holding_since_ms.is_none() {
+            // While we do not hear ourselves, the silence of others may be ours.
+            let outcome = self.membership.tick(now.ms);
+            self.follow(now, &outcome);
+            self.watch_nodes(now);
+        }
         self.expire(now);
         match self.phase {
             Phase::Joining { since_ms } if self.is_whole(now, since_ms) => self.go_live(now),

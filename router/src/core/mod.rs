@@ -42,7 +42,7 @@ use ownership::Ownership;
 use presence::{Duty, Presence};
 use questions::Questions;
 use receipts::Receipts;
-use settings::{SELF_SILENCE_BUSY_MS, SELF_SILENCE_MS, Settings};
+use settings::Settings;
 pub use sync::Reason;
 use table::{Slot, Table};
 use tally::Tally;
@@ -85,8 +85,8 @@ pub struct Router {
     /// Whether the mirror was whole once: changes seen before that are no news.
     was_whole: bool,
     beat_ms: u64,
-    /// Whether more has come in than was handled.
-    backlog: bool,
+    /// Since when nothing is handled because our own voice has not come back; what is in hand is held.
+    holding_since_ms: Option<u64>,
     /// Until when two routers forward the same partitions.
     overlap_until_ms: u64,
     membership: Membership,
@@ -139,7 +139,7 @@ impl Router {
             phase: Phase::Away,
             was_whole: false,
             beat_ms: 0,
-            backlog: false,
+            holding_since_ms: None,
             overlap_until_ms: 0,
             membership: Membership::new(me),
             ownership: Ownership::new(me),
@@ -186,16 +186,22 @@ impl Router {
         }
     }
 
-    /// Notes whether messages wait that came in before the turn's end.
-    pub const fn note_backlog(&mut self, backlog: bool) {
-        self.backlog = backlog;
+    /// Whether it takes messages of domain services at `now_ms`. Where it does not, they are to be left unread: they are
+    /// thrown away by [`Action::CloseWork`], or taken when this is true again.
+    pub fn takes_work(&self, now: Now) -> bool {
+        self.is_able(now)
     }
 
     /// Ends a turn: all that was packed goes out, at most `facts_max` facts with it. Actions are appended to `actions`,
     /// to be done in order.
     pub fn end_turn(&mut self, now: Now, facts_max: usize, actions: &mut Vec<Action>) {
         if self.phase != Phase::Left {
-            self.stop_if_cut_off(now);
+            self.listen_for_ourselves(now);
+            if self.holding_since_ms.is_some() {
+                // Our beats must go out, all else waits.
+                actions.extend(self.actions.extract_if(.., |action| matches!(action, Action::Beat(_))));
+                return;
+            }
             self.fleet.flush(self.membership.term(), &mut self.actions);
             if self.is_proven(now) {
                 let sent = self.presence.drain(&self.settings.subjects, facts_max, &mut self.actions);
@@ -253,12 +259,13 @@ impl Router {
 
     /// Whether messages may be handled: whole, announced, and not cut off.
     fn is_able(&self, now: Now) -> bool {
-        matches!(self.phase, Phase::Live | Phase::Leaving { .. }) && self.is_proven(now)
+        matches!(self.phase, Phase::Live | Phase::Leaving { .. })
+            && self.holding_since_ms.is_none()
+            && self.is_proven(now)
     }
 
     fn is_proven(&self, now: Now) -> bool {
-        let silence_ms = if self.backlog { SELF_SILENCE_BUSY_MS } else { SELF_SILENCE_MS };
-        self.membership.is_proven(now.ms, silence_ms)
+        self.membership.is_proven(now.ms)
     }
 
     const fn next_number(&mut self) -> u64 {

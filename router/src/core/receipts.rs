@@ -33,8 +33,8 @@ struct Pending {
     due_ms: u64,
     /// Asked, and silent so far.
     silent: SmallVec<[Slot; 4]>,
-    /// Connections that can acknowledge.
-    ackable: u64,
+    /// Nodes that have reported, and how many of their connections can acknowledge and have not; only where awaited.
+    unacked: SmallVec<[(Slot, u64); 2]>,
     receipt: Receipt,
 }
 
@@ -103,7 +103,7 @@ impl Receipts {
             acked: opening.acked,
             due_ms: opening.due_ms,
             silent: opening.nodes,
-            ackable: 0,
+            unacked: SmallVec::new(),
             receipt,
         };
         self.pending.insert(number, pending);
@@ -121,20 +121,30 @@ impl Receipts {
         receipt.queued += part.queued;
         receipt.filtered += part.filtered;
         receipt.dropped += part.dropped;
-        pending.ackable += part.ackable;
+        if pending.acked && part.ackable > 0 {
+            pending.unacked.push((node, part.ackable));
+        }
         self.close_if_complete(part.number, actions)
     }
 
-    /// Client acknowledgements; `Some` if they were the last ones.
-    pub(super) fn acknowledge(&mut self, part: &AckPart, actions: &mut Vec<Action>) -> Option<Closed> {
-        self.pending.get_mut(&part.number)?.receipt.acked += part.acked;
+    /// Client acknowledgements on a node, and connections that went without; `Some` if they were the last ones.
+    pub(super) fn acknowledge(&mut self, node: Slot, part: &AckPart, actions: &mut Vec<Action>) -> Option<Closed> {
+        let pending = self.pending.get_mut(&part.number)?;
+        let (_, unacked) = pending.unacked.iter_mut().find(|(slot, _)| *slot == node)?;
+        // No more than it said there are.
+        let acked = part.acked.min(*unacked);
+        *unacked = unacked.saturating_sub(acked + part.gone);
+        pending.receipt.acked += acked;
         self.close_if_complete(part.number, actions)
     }
 
     fn close_if_complete(&mut self, number: u64, actions: &mut Vec<Action>) -> Option<Closed> {
         let pending = self.pending.get(&number)?;
-        let all_acked = !pending.acked || pending.receipt.acked >= pending.ackable;
-        if pending.silent.is_empty() && all_acked { self.close(number, actions) } else { None }
+        if pending.silent.is_empty() && pending.unacked.iter().all(|(_, unacked)| *unacked == 0) {
+            self.close(number, actions)
+        } else {
+            None
+        }
     }
 
     fn close(&mut self, number: u64, actions: &mut Vec<Action>) -> Option<Closed> {
@@ -153,13 +163,17 @@ impl Receipts {
         if due_ms > now_ms { None } else { self.close(number, actions) }
     }
 
-    /// A node is gone: it counts as not asked. Returns what that completed.
+    /// A node is gone: where it has not reported it counts as not asked, and its clients will not acknowledge any more.
+    /// Returns what that completed.
     pub(super) fn node_gone(&mut self, node: Slot, actions: &mut Vec<Action>) -> Vec<Closed> {
         let mut affected = Vec::new();
         for (number, pending) in &mut self.pending {
             if let Some(at) = pending.silent.iter().position(|slot| *slot == node) {
                 pending.silent.swap_remove(at);
                 pending.receipt.nodes -= 1;
+                affected.push(*number);
+            } else if let Some(at) = pending.unacked.iter().position(|(slot, _)| *slot == node) {
+                pending.unacked.swap_remove(at);
                 affected.push(*number);
             }
         }
@@ -246,8 +260,8 @@ mod tests {
         open(&mut receipts, 1, true, smallvec![A]);
 
         assert_eq!(receipts.report(A, &part(1, 2, 0), &mut actions), None);
-        assert_eq!(receipts.acknowledge(&AckPart { number: 1, acked: 1 }, &mut actions), None);
-        assert!(receipts.acknowledge(&AckPart { number: 1, acked: 1 }, &mut actions).is_some());
+        assert_eq!(receipts.acknowledge(A, &AckPart { number: 1, acked: 1, gone: 0 }, &mut actions), None);
+        assert!(receipts.acknowledge(A, &AckPart { number: 1, acked: 1, gone: 0 }, &mut actions).is_some());
 
         assert_eq!(receipt_of(&actions).acked, 2);
     }
@@ -283,6 +297,34 @@ mod tests {
 
         let receipt = receipt_of(&actions);
         assert_eq!((receipt.nodes, receipt.late_nodes, receipt.matched), (1, 0, 1));
+    }
+
+    #[test]
+    fn connections_that_went_are_waited_for_no_more() {
+        let mut receipts = Receipts::new(10);
+        let mut actions = Vec::new();
+        open(&mut receipts, 1, true, smallvec![A]);
+        receipts.report(A, &part(1, 3, 0), &mut actions);
+        assert_eq!(receipts.acknowledge(A, &AckPart { number: 1, acked: 1, gone: 0 }, &mut actions), None);
+        assert!(receipts.acknowledge(A, &AckPart { number: 1, acked: 0, gone: 2 }, &mut actions).is_some());
+        let receipt = receipt_of(&actions);
+        assert_eq!((receipt.acked, receipt.matched), (1, 3));
+    }
+
+    #[test]
+    fn clients_of_a_node_that_is_lost_are_waited_for_no_more() {
+        let mut receipts = Receipts::new(10);
+        let mut actions = Vec::new();
+        open(&mut receipts, 1, true, smallvec![A, B]);
+        receipts.report(A, &part(1, 1, 0), &mut actions);
+        receipts.report(B, &part(1, 2, 0), &mut actions);
+        receipts.acknowledge(A, &AckPart { number: 1, acked: 1, gone: 0 }, &mut actions);
+        assert_eq!(receipts.acknowledge(B, &AckPart { number: 1, acked: 1, gone: 0 }, &mut actions), None);
+
+        assert_eq!(receipts.node_gone(B, &mut actions), [Closed { late: false }]);
+
+        let receipt = receipt_of(&actions);
+        assert_eq!((receipt.nodes, receipt.acked, receipt.matched), (2, 2, 3));
     }
 
     #[test]

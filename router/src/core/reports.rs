@@ -25,7 +25,7 @@ impl Router {
             }
         }
         for part in &report.acks {
-            if let Some(closed) = self.receipts.acknowledge(part, &mut self.actions) {
+            if let Some(closed) = self.receipts.acknowledge(slot, part, &mut self.actions) {
                 self.count_receipt(closed);
             }
         }

@@ -53,7 +53,7 @@ impl Router {
 
     /// Whether messages are handled at all. What comes while they are not is dropped and counted.
     pub(super) fn may_handle(&mut self, now: Now) -> bool {
-        self.stop_if_cut_off(now);
+        self.listen_for_ourselves(now);
         let able = self.is_able(now);
         if !able {
             self.tally.drop(Dropped::NotLive, 1);

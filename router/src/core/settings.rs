@@ -44,9 +44,8 @@ impl Default for Settings {
 pub const BEAT_INTERVAL_MS: u64 = 100;
 /// A router that has not heard a beat of its own for so long handles nothing.
 pub const SELF_SILENCE_MS: u64 = 500;
-/// The same while messages come in faster than they are handled: then the bus is plainly there, our beat stands behind
-/// them, and it is for the others to fence us if they do not hear us.
-pub const SELF_SILENCE_BUSY_MS: u64 = 1_500;
+/// How long it then waits for a fresh beat of its own to come back, holding what it has, before it throws that away.
+pub const HOLD_MAX_MS: u64 = 2_000;
 /// A router that others have not heard for so long has crashed. Longer than [`SELF_SILENCE_MS`]: it stops first.
 pub const ROUTER_SILENCE_MS: u64 = 700;
 /// How long a joining router listens before it may be whole: longer than nodes take from beat to beat, so that one whose

@@ -134,6 +134,8 @@ pub struct Tally {
     pub nodes_lost: u64,
     /// Partitions that became ours.
     pub partition_moves: u64,
+    /// Times we held what we had because our own voice did not come back in time.
+    pub holds: u64,
     /// Times we stopped because others or the bus had given us up.
     pub fenced: u64,
 }
