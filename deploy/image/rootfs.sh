@@ -15,7 +15,8 @@ install_library() { # as it is called by programs, with what the link leads to
   mkdir -p "$root$(dirname "$1")"
   cp -L "$1" "$root$1"
   # Scanners read from here which package, hence which known holes, a file comes with.
-  package=$(dpkg -S "$(readlink -f "$1")" 2>/dev/null | head -n 1 | cut -d: -f1)
+  real=$(readlink -f "$1")
+  package=$({ dpkg -S "$1" || dpkg -S "$real" || dpkg -S "${real#/usr}"; } 2>/dev/null | head -n 1 | cut -d: -f1)
   if [ -n "$package" ] && [ ! -e "$root/var/lib/dpkg/status.d/$package" ]; then
     dpkg -s "$package" > "$root/var/lib/dpkg/status.d/$package"
   fi

@@ -160,24 +160,13 @@ impl Cluster<'_> {
         let values = repository::path(example).display().to_string();
         self.validate(&values)?;
         // Pods here are ready or not, and nothing is learned by watching them stay so.
-        let wait = ["--set", "gateway.minReadySeconds=0,router.minReadySeconds=0", "--wait", "--timeout", "180s"];
-        self.helm(&[&["install", RELEASE, chart, "--values", &values], &wait[..]].concat())?;
+        let soon = ["--set", "gateway.minReadySeconds=0,router.minReadySeconds=0"];
+        let wait = ["--wait", "--timeout", "180s"];
+        self.helm(&[&["install", RELEASE, chart, "--values", &values], &soon[..], &wait[..]].concat())?;
         self.settled("after the installation")?;
-        self.helm(
-            &[
-                &[
-                    "upgrade",
-                    RELEASE,
-                    chart,
-                    "--values",
-                    &values,
-                    "--set",
-                    "gateway.podAnnotations.upgraded=yes,router.podAnnotations.upgraded=yes",
-                ],
-                &wait[..],
-            ]
-            .concat(),
-        )?;
+        let change = ["--set", "gateway.podAnnotations.upgraded=yes,router.podAnnotations.upgraded=yes"];
+        let upgrade = ["upgrade", RELEASE, chart, "--values", &values];
+        self.helm(&[&upgrade[..], &soon[..], &change[..], &wait[..]].concat())?;
         self.settled("after the upgrade")?;
         self.helm(&[&["rollback", RELEASE, "1"], &wait[..]].concat())?;
         self.settled("after the rollback")?;
