@@ -1,3 +1,5 @@
+//! Key sets: read, kept while their source is away, asked again for a key nobody knows.
+
 use std::sync::Mutex;
 use std::sync::atomic::AtomicUsize;
 

@@ -1,3 +1,5 @@
+//! Tokens: which are believed, what they say, and why others are refused.
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};

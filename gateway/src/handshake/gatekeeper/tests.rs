@@ -1,3 +1,5 @@
+//! Handshakes from the request to admission or refusal.
+
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
