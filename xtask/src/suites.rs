@@ -39,9 +39,9 @@ pub(crate) fn run(suite: Suite, arguments: &[String]) -> Result<ExitCode> {
     let outcome = match suite {
         Suite::Conformance => autobahn::run(arguments)?,
         Suite::Browser => browser::run(arguments)?,
-        Suite::Clients => not_yet("the runs of other people's client libraries"),
+        Suite::Clients => not_yet("a run of other people's client libraries"),
         Suite::Chart => chart::run(arguments)?,
-        Suite::Faults => not_yet("the network fault injection"),
+        Suite::Faults => not_yet("network fault injection"),
     };
     Ok(match outcome {
         Outcome::Passed => ExitCode::SUCCESS,
