@@ -354,11 +354,11 @@ pub enum ToShard {
     },
     /// Stop a drain or shed that is under way.
     Uncordon,
-    /// Close this share of the connections, 1–100 percent, over so many milliseconds.
+    /// Close so many bound connections.
     Shed {
-        /// Which share.
-        percent: u8,
-        /// Over how long.
+        /// How many.
+        count: u64,
+        /// Over how many milliseconds, from now.
         window_ms: u64,
     },
     /// Close what is left, now.

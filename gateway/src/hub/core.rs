@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use holdfast_protocol::fact::{FactBody, Transition, fact_id, rfc3339};
-use holdfast_protocol::id::{ConnectionId, NodeId};
+use holdfast_protocol::fact::Transition;
+use holdfast_protocol::id::NodeId;
 use holdfast_protocol::position::Position;
 use holdfast_protocol::subject::{InboxSubjects, Subjects};
 use holdfast_protocol::wire::{Cause, Discover, NodeBeat, NodeState, RouterBeat, RouterBound, RouterState, WireError};
@@ -32,6 +32,8 @@ pub(super) const CALLOUT_MS: u64 = 2000;
 const PART_BYTES_MAX: usize = 512 * 1024;
 /// More than any head of an internal message takes, and the smallest part that is made.
 const HEAD_BYTES: usize = 1024;
+/// Of messages that cannot be read, each so many-th is logged.
+const MALFORMED_TOLD_EACH: u64 = 1000;
 /// How often time-outs are looked at.
 const HOUSEKEEPING_MS: u64 = 100;
 
@@ -89,7 +91,7 @@ impl Hub {
         let subjects = Subjects::new(&settings.prefix);
         let inbox = InboxSubjects::new(&settings.inbox_prefix, settings.node);
         Self {
-            roster: Roster::new(settings.node),
+            roster: Roster::new(settings.node, settings.shards),
             routers: Routers::default(),
             receipts: Receipts::new(PART_BYTES_MAX),
             kept: Kept::new(settings.kept_stream.clone()),
@@ -360,8 +362,12 @@ impl Hub {
     }
 
     pub(super) fn malformed(&self, what: &'static str, error: WireError) {
+        // A fleet of mixed versions makes each beat such a message: counted all, told now and then.
+        let before = self.cells.packets_malformed.value();
         self.cells.packets_malformed.add(1);
-        tracing::warn!(%error, what, "Could not read an internal message");
+        if before.is_multiple_of(MALFORMED_TOLD_EACH) {
+            tracing::warn!(%error, what, count = before + 1, "Could not read an internal message");
+        }
     }
 
     /// Counts an internal message that did not leave; the protocol heals each of them by itself.
@@ -371,32 +377,6 @@ impl Hub {
             if unsent == Unsent::TooBig {
                 tracing::warn!("An internal message is larger than the bus takes");
             }
-        }
-    }
-
-    fn publish_fact(
-        &self,
-        now: Now,
-        edge: &mut dyn Edge,
-        transition: Transition,
-        id: ConnectionId,
-        user: &str,
-        cause: Cause,
-    ) {
-        let fact = fact_id(transition, &id.to_string(), self.settings.node, 0);
-        let body = FactBody {
-            id: &fact,
-            time: &rfc3339(now.unix_ms),
-            node: Some(self.settings.node),
-            cause,
-            user: Some(user),
-            room: None,
-            connection: Some(id),
-            count: None,
-        };
-        let subject = self.subjects.event(transition.subject(), user);
-        if edge.publish(Publication::plain(subject, body.encode().into())).is_err() {
-            self.cells.facts_lost.add(1);
         }
     }
 }

@@ -10,6 +10,7 @@
 mod core;
 mod edge;
 mod ending;
+mod facts;
 mod kept;
 mod life;
 mod outside;

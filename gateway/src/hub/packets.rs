@@ -106,8 +106,15 @@ impl Hub {
             }
             Command::Shed { percent } => {
                 let window_ms = self.settings.drain_window_ms;
-                self.to_all_shards(edge, &ToShard::Shed { percent: *percent, window_ms });
-                all * u64::from(*percent) / 100
+                let mut rest = all * u64::from(*percent);
+                let affected = rest / 100;
+                // Each shard its part; what is lost by rounding goes to the last ones.
+                for (shard, held) in (0..).zip(self.roster.connections_by_shard().to_vec()) {
+                    let after = rest - held * u64::from(*percent);
+                    edge.to_shard(shard, ToShard::Shed { count: rest / 100 - after / 100, window_ms });
+                    rest = after;
+                }
+                affected
             }
             Command::Uncordon => {
                 self.uncordon(edge);

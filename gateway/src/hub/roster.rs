@@ -77,11 +77,12 @@ pub(super) struct Roster {
     flushed_ms: u64,
     seq: u64,
     digests: Box<[u64; PARTITIONS]>,
-    connections: u64,
+    /// Bound connections, by shard.
+    connections: Vec<u64>,
 }
 
 impl Roster {
-    pub(super) fn new(node: NodeId) -> Self {
+    pub(super) fn new(node: NodeId, shards: u16) -> Self {
         Self {
             node,
             users: HashMap::new(),
@@ -93,7 +94,7 @@ impl Roster {
             flushed_ms: 0,
             seq: 0,
             digests: Box::new([0; PARTITIONS]),
-            connections: 0,
+            connections: vec![0; usize::from(shards)],
         }
     }
 
@@ -106,8 +107,13 @@ impl Roster {
     }
 
     /// Bound connections.
-    pub(super) const fn connections(&self) -> u64 {
-        self.connections
+    pub(super) fn connections(&self) -> u64 {
+        self.connections.iter().sum()
+    }
+
+    /// The same by shard.
+    pub(super) fn connections_by_shard(&self) -> &[u64] {
+        &self.connections
     }
 
     fn entries(&mut self, kind: Kind) -> &mut HashMap<Arc<str>, Entry> {
@@ -120,7 +126,7 @@ impl Roster {
     /// Counts a connection of `shard` in.
     pub(super) fn enter(&mut self, now: crate::clock::Now, kind: Kind, name: &Arc<str>, shard: u16) -> Known {
         if kind == Kind::User {
-            self.connections += 1;
+            self.connections[usize::from(shard)] += 1;
         }
         let entry = self.entries(kind).entry(Arc::clone(name)).or_insert_with(|| Entry {
             shards: SmallVec::new(),
@@ -148,7 +154,7 @@ impl Roster {
             entry.shards.swap_remove(place);
         }
         if kind == Kind::User {
-            self.connections -= 1;
+            self.connections[usize::from(shard)] -= 1;
         }
         self.touch(now, kind, name, cause);
     }

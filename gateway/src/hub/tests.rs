@@ -1,5 +1,7 @@
 //! The hub's core with shards, routers and bus played by the test.
 
+mod kept;
+
 use std::sync::Arc;
 use std::time::Duration;
 

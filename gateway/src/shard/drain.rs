@@ -2,9 +2,12 @@
 
 use std::collections::VecDeque;
 
+use hashbrown::HashSet;
 use holdfast_protocol::close::Close;
+use rustc_hash::FxBuildHasher;
 
 use super::Shard;
+use super::table::Binding;
 use crate::clock::Now;
 use crate::link::{Key, ToHub};
 use crate::session::Event;
@@ -36,32 +39,48 @@ impl Drain {
 }
 
 impl<S: Socket> Shard<S> {
-    /// Tells a share of the connections to go, and closes them evenly over the window.
-    pub(super) fn start_drain(&mut self, now: Now, percent: u8, window_ms: u64) {
-        let share = self.table.connections.len() * usize::from(percent.min(100)) / 100;
+    /// Tells all connections to go, and closes them evenly over the window.
+    pub(super) fn start_drain(&mut self, now: Now, window_ms: u64) {
+        self.send_away(now, usize::MAX, window_ms, "drain", |_| true);
+        self.drain.until_ms = Some(now.ms + window_ms);
+        self.drain.reporting = true;
+        self.report_if_empty(now);
+    }
+
+    /// Tells so many of the bound connections to go, and closes them evenly over the window.
+    pub(super) fn shed(&mut self, now: Now, count: u64, window_ms: u64) {
+        let count = usize::try_from(count).unwrap_or(usize::MAX);
+        self.send_away(now, count, window_ms, "shed", |binding| matches!(binding, Binding::Bound { .. }));
+    }
+
+    /// Those who were told before keep their time.
+    fn send_away(
+        &mut self,
+        now: Now,
+        count: usize,
+        window_ms: u64,
+        reason: &'static str,
+        wanted: impl Fn(&Binding) -> bool,
+    ) {
+        let told: HashSet<Key, FxBuildHasher> = self.drain.queue.iter().map(|(_, key)| *key).collect();
         let chosen: Vec<Key> = self
             .table
             .connections
             .iter()
-            .filter(|(_, connection)| !connection.closing)
+            .filter(|(_, connection)| !connection.closing && wanted(&connection.binding))
             .filter_map(|(index, connection)| {
                 Some(Key { index: u32::try_from(index).ok()?, generation: connection.generation })
             })
-            .take(share.max(1))
+            .filter(|key| !told.contains(key))
+            .take(count)
             .collect();
-        let reason = if percent >= 100 { "drain" } else { "shed" };
-        let count = chosen.len().max(1) as u64;
-        self.drain.queue.clear();
+        let slots = chosen.len().max(1) as u64;
         for (place, key) in chosen.into_iter().enumerate() {
-            let wait_ms = window_ms * place as u64 / count;
+            let wait_ms = window_ms * place as u64 / slots;
             self.drain.queue.push_back((now.ms + wait_ms, key));
             self.feed(now, key.index, Event::GoAway { retry_after_ms: wait_ms, reason });
         }
-        if percent >= 100 {
-            self.drain.until_ms = Some(now.ms + window_ms);
-            self.drain.reporting = true;
-            self.report_if_empty(now);
-        }
+        self.drain.queue.make_contiguous().sort_by_key(|(due_ms, _)| *due_ms);
     }
 
     pub(super) fn stop_drain(&mut self) {

@@ -41,8 +41,8 @@ impl<S: Socket> Shard<S> {
                     || Event::Close(Close::BusGone),
                 );
             }
-            ToShard::Drain { window_ms } => self.start_drain(now, 100, window_ms),
-            ToShard::Shed { percent, window_ms } => self.start_drain(now, percent, window_ms),
+            ToShard::Drain { window_ms } => self.start_drain(now, window_ms),
+            ToShard::Shed { count, window_ms } => self.shed(now, count, window_ms),
             ToShard::Uncordon => self.stop_drain(),
             ToShard::CloseAll(close) => self.close_all(now, close),
         }

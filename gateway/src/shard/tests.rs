@@ -8,14 +8,15 @@ use bytes::Bytes;
 use holdfast_protocol::close::Close;
 use holdfast_protocol::dialect::Dialect;
 use holdfast_protocol::id::{ConnectionId, NodeId};
-use holdfast_protocol::wire::{Ask, Command, Condition, Content, Delivery, ReceiptAsk, ReceiptPart, Target};
+use holdfast_protocol::position::{Position, Recovery, Start};
+use holdfast_protocol::wire::{Ask, Command, Condition, Content, Delivery, Kept, ReceiptAsk, ReceiptPart, Target};
 use serde_json::{Value, json};
 
 use super::{ClosedBy, HubPort, Randomness, Shard, ShardSettings};
 use crate::auth::{Identity, JwtSettings, Verifier};
 use crate::clock::Now;
 use crate::handshake::{Admission, Endpoint, Rules};
-use crate::link::{Granted, JoinFor, Key, ReceiptRef, SharedCommand, SharedDelivery, ToHub, ToShard};
+use crate::link::{Granted, JoinFor, Key, ReceiptRef, Replay, SharedCommand, SharedDelivery, ToHub, ToShard};
 use crate::metrics::{Drop as DropReason, Transport};
 use crate::session::Incoming;
 use crate::socket::{Outgoing, Pushed, Socket};
@@ -405,6 +406,76 @@ fn a_paused_client_gets_nothing_and_a_gap_on_resume() {
     scene.command(vec![user("ana")], Command::Resume);
 
     assert_eq!(client.seen(), [json!({"type": "gap", "room": "r"})]);
+}
+
+#[test]
+fn a_paused_client_gets_kept_messages_on_resume_before_live_ones() {
+    let mut scene = Scene::new();
+    let client = scene.client("ana", None);
+    scene.joined(&client, "r");
+    let kept = |scene: &Scene, seq: u64| {
+        let kept = Some(Kept { epoch: "e".into(), seq, previous: seq - 1 });
+        Delivery { kept, id: format!("m{seq}").into(), ..scene.delivery(vec![room("r")]) }
+    };
+    scene.command(vec![user("ana")], Command::Pause);
+    scene.receipt();
+    let part = scene.deliver(kept(&scene, 5));
+    assert_eq!((part.queued, part.dropped), (1, 0));
+    scene.command(vec![user("ana")], Command::Resume);
+    let told = scene.told();
+    let asked = told.iter().find_map(|m| match m {
+        ToHub::Replay { conn, room, since, .. } => Some((*conn, room.clone(), *since)),
+        _ => None,
+    });
+    let Some((conn, asked_room, 4)) = asked else { panic!("{told:?}") };
+    assert_eq!(scene.deliver(kept(&scene, 7)).queued, 1, "behind what is being read");
+    assert!(client.seen().is_empty());
+
+    let messages = [5, 7].map(|seq| Arc::new(SharedDelivery::kept(kept(&scene, seq))));
+    let start = Start { position: None, recovery: Some(Recovery::Whole) };
+    let granted = Granted { start, replay: Replay { messages: messages.into(), skip: 0 } };
+    scene.hears(ToShard::Replayed { conn, room: asked_room, result: Ok(granted) });
+    assert_eq!(scene.deliver(kept(&scene, 9)).written, 1);
+
+    let ids: Vec<_> = client.seen().iter().map(|message| message["id"].clone()).collect();
+    assert_eq!(ids, ["m5", "m7", "m9"]);
+}
+
+#[test]
+fn who_resumes_gets_the_answer_then_the_past_then_the_present() {
+    let mut scene = Scene::new();
+    let client = scene.client("ana", None);
+    scene.says(&client, &json!({"type": "join", "id": 1, "room": "r", "since": {"epoch": "e", "seq": 3}}));
+    let told = scene.told();
+    let [ToHub::Join { conn, on_behalf, room: name, since: Some(since), .. }] = &told[..] else { panic!("{told:?}") };
+    assert_eq!(since.seq, 3);
+    let old = Delivery { id: "old".into(), ..scene.delivery(vec![room("r")]) };
+    let position = Position::new("e", 4);
+    let granted = Granted {
+        start: Start { position, recovery: Some(Recovery::Whole) },
+        replay: Replay { messages: [Arc::new(SharedDelivery::kept(old))].into(), skip: 0 },
+    };
+    let (conn, on_behalf, room_name) = (*conn, *on_behalf, Arc::clone(name));
+    scene.hears(ToShard::Joined { conn, on_behalf, room: room_name, result: Ok(granted) });
+    scene.deliver(scene.delivery(vec![room("r")]));
+
+    let seen = client.seen();
+    assert_eq!((&seen[0]["recovered"], &seen[0]["position"]["seq"]), (&json!(true), &json!(4)));
+    assert_eq!((&seen[1]["id"], &seen[2]["id"]), (&json!("old"), &json!("m1")));
+}
+
+#[test]
+fn a_connection_that_ends_is_no_longer_waited_for() {
+    let mut scene = Scene::new();
+    let client = scene.client("ana", None);
+    let mut delivery = scene.delivery(vec![user("ana")]);
+    delivery.receipt = Some(ReceiptAsk { number: 5, acked: true, timeout_ms: 5000 });
+    assert_eq!(scene.deliver(delivery).ackable, 1);
+
+    scene.shard.closed(scene.now, client.key, ClosedBy::Network);
+    scene.shard.finish_turn(scene.now);
+
+    assert!(scene.told().iter().any(|m| matches!(m, ToHub::Acked { acked: 0, gone: 1, .. })));
 }
 
 #[test]

@@ -1,0 +1,339 @@
+//! Kept messages, with a stream that answers as JetStream does.
+
+use holdfast_protocol::dialect::json::{Cursor, Mark};
+use holdfast_protocol::kept as headers;
+use holdfast_protocol::position::{Position, Recovery, Start};
+use holdfast_protocol::wire::Kept;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::link::Granted;
+
+/// What the stream holds: sequences and subjects.
+struct Stream {
+    epoch: &'static str,
+    first: u64,
+    messages: Vec<(u64, &'static str)>,
+    per_subject_max: u64,
+}
+
+const ROOM: &str = "hf.keep.room.r";
+
+impl Stream {
+    fn of_room(sequences: &[u64]) -> Self {
+        let messages = sequences.iter().map(|seq| (*seq, ROOM)).collect();
+        Self { epoch: "e1", first: 1, messages, per_subject_max: 1000 }
+    }
+
+    fn info(&self, filter: &str) -> Value {
+        let count = self.messages.iter().filter(|(_, subject)| *subject == filter).count();
+        json!({
+            "config": { "max_msgs_per_subject": self.per_subject_max, "deny_delete": true, "deny_purge": true,
+                        "metadata": { "holdfast-epoch": self.epoch } },
+            "state": { "first_seq": self.first, "last_seq": self.messages.last().map_or(0, |(seq, _)| *seq),
+                       "subjects": { filter: count } },
+        })
+    }
+
+    fn answers(&self, request: &Publication) -> Vec<Received> {
+        let subject = request.reply.clone().expect("an inbox");
+        let body: Value = serde_json::from_slice(&request.payload).unwrap_or_default();
+        if request.subject.starts_with("$JS.API.STREAM.INFO.") {
+            let payload = self.info(body["subjects_filter"].as_str().unwrap_or("")).to_string().into();
+            return vec![Received { subject, payload, ..Received::default() }];
+        }
+        let filter = body["next_by_subj"].as_str().expect("a filter");
+        let from = body["seq"].as_u64().expect("a sequence");
+        let matching: Vec<_> = self
+            .messages
+            .iter()
+            .filter(|(seq, subject)| *seq >= from && (*subject == filter || filter == "hf.keep.>"))
+            .collect();
+        let status = |status| Received { subject: subject.clone(), status: Some(status), ..Received::default() };
+        if matching.is_empty() {
+            return vec![status(404)];
+        }
+        // Two at a time: batches end before what was asked for does.
+        let batch = body["batch"].as_u64().expect("a size").min(2);
+        let taken = matching.iter().take(usize::try_from(batch).expect("small"));
+        let answers = taken.enumerate().map(|(place, (seq, of))| Received {
+            subject: subject.clone(),
+            payload: seq.to_string().into(),
+            headers: [
+                (headers::SUBJECT, (*of).to_owned()),
+                (headers::SEQUENCE, seq.to_string()),
+                (headers::PENDING, (matching.len() - place - 1).to_string()),
+                (headers::TIME_STAMP, "2026-11-21T11:49:36Z".to_owned()),
+            ]
+            .map(|(name, value)| (name.to_owned(), value))
+            .to_vec(),
+            ..Received::default()
+        });
+        answers.chain([status(204)]).collect()
+    }
+}
+
+impl Scene {
+    /// Answers everything asked of the stream, until nothing is.
+    fn serve(&mut self, stream: &Stream) {
+        loop {
+            let requests = self.published("$JS.API.");
+            if requests.is_empty() {
+                return;
+            }
+            for answer in requests.iter().flat_map(|request| stream.answers(request)) {
+                self.hub.on_inbox(self.now, &mut self.edge, answer);
+            }
+        }
+    }
+
+    fn marks(&mut self, seq: u64) {
+        let beat = RouterBeat {
+            router: router(1),
+            state: RouterState::Live,
+            number: 1,
+            term: 1,
+            live: vec![],
+            fences: vec![],
+            kept: Position::new("e1", seq),
+        };
+        self.hub.on_router_beat(self.now, &mut self.edge, beat.encode());
+        self.hub.note_safe(self.now);
+    }
+
+    /// A member that is in, beginning at the routers' mark.
+    fn member(mark: u64) -> Self {
+        let mut scene = Self::new(&[1]);
+        scene.marks(mark);
+        scene.joins(1, "r");
+        scene.acks(1, 1);
+        assert_eq!(scene.granted().len(), 1);
+        scene
+    }
+
+    fn copy(&mut self, number: u64, seq: u64, previous: u64) {
+        let Item::Deliver(mut delivery) = delivery(vec![Target::Room("r".into())], 1) else { unreachable!() };
+        delivery.receipt = None;
+        delivery.kept = Some(Kept { epoch: "e1".into(), seq, previous });
+        self.packet(number, 1, vec![Item::Deliver(delivery)]);
+    }
+
+    /// Sequences that went to shards, and how often a gap was told.
+    fn delivered(&mut self) -> (Vec<u64>, usize) {
+        let told = self.told_shards();
+        let seqs = told.iter().filter_map(|(_, message)| match message {
+            ToShard::Deliver(shared) => shared.delivery.kept.as_ref().map(|kept| kept.seq),
+            _ => None,
+        });
+        (seqs.collect(), told.iter().filter(|(_, message)| matches!(message, ToShard::KeptGap { .. })).count())
+    }
+
+    fn granted(&mut self) -> Vec<Granted> {
+        let told = self.told_shards();
+        let granted = told.into_iter().filter_map(|(_, message)| match message {
+            ToShard::Joined { result: Ok(granted), .. } => Some(granted),
+            _ => None,
+        });
+        granted.collect()
+    }
+
+    fn joins_since(&mut self, index: u32, epoch: &str, seq: u64) {
+        let (on_behalf, since) = (JoinFor::Client(index), Position::new(epoch, seq));
+        self.says(ToHub::Join { conn: conn(0, index), on_behalf, room: "r".into(), callout: None, since });
+    }
+}
+
+fn replayed(granted: &Granted) -> Vec<u64> {
+    let messages = &granted.replay.messages[granted.replay.skip..];
+    messages.iter().filter_map(|shared| shared.delivery.kept.as_ref()).map(|kept| kept.seq).collect()
+}
+
+fn position(seq: u64) -> Option<Position> {
+    Position::new("e1", seq)
+}
+
+#[test]
+fn copies_pass_once_and_in_order() {
+    let mut scene = Scene::member(10);
+
+    for (number, seq, previous) in [(1, 9, 7), (2, 12, 9), (3, 12, 9), (4, 15, 12)] {
+        scene.copy(number, seq, previous);
+    }
+
+    assert_eq!(scene.delivered(), (vec![12, 15], 0), "9 is older than the member");
+}
+
+#[test]
+fn a_hole_is_filled_before_what_comes_behind_it() {
+    let mut scene = Scene::member(10);
+    scene.copy(1, 20, 17);
+    scene.copy(2, 21, 20);
+    assert_eq!(scene.delivered(), (vec![], 0), "held");
+
+    scene.serve(&Stream::of_room(&[8, 12, 15, 17, 20, 21]));
+
+    assert_eq!(scene.delivered(), (vec![12, 15, 17, 20, 21], 0));
+    scene.copy(3, 22, 21);
+    assert_eq!(scene.delivered(), (vec![22], 0));
+}
+
+#[test]
+fn a_hole_that_the_stream_does_not_have_any_more_is_a_gap() {
+    let mut scene = Scene::member(10);
+    scene.copy(1, 20, 17);
+
+    scene.serve(&Stream { first: 18, ..Stream::of_room(&[20]) });
+
+    assert_eq!(scene.delivered(), (vec![20], 1));
+}
+
+#[test]
+fn who_resumes_gets_what_was_missed_and_nothing_twice() {
+    let mut scene = Scene::member(10);
+    scene.joins_since(2, "e1", 4);
+    let mut stream = Stream::of_room(&[3, 5, 8, 12]);
+    // While the stream is read, a message goes on to the members; the read may see it too, or not.
+    scene.copy(1, 12, 8);
+    assert_eq!(scene.granted().len(), 0);
+    scene.serve(&stream);
+
+    let granted = scene.granted();
+    assert_eq!(granted[0].start, Start { position: position(12), recovery: Some(Recovery::Whole) });
+    assert_eq!(replayed(&granted[0]), [5, 8, 12]);
+
+    // What the stream has, but routers have not forwarded yet, comes live.
+    stream.messages.push((14, ROOM));
+    scene.joins_since(3, "e1", 5);
+    scene.joins_since(4, "e1", 8);
+    scene.serve(&stream);
+    let granted = scene.granted();
+    assert_eq!(granted.iter().map(replayed).collect::<Vec<_>>(), [vec![8, 12], vec![12]]);
+    scene.copy(2, 14, 12);
+    assert_eq!(scene.delivered(), (vec![14], 0));
+}
+
+#[test]
+fn who_missed_nothing_needs_no_read() {
+    let mut scene = Scene::member(10);
+
+    scene.joins_since(2, "e1", 10);
+
+    let granted = scene.granted();
+    assert_eq!(granted[0].start, Start { position: position(10), recovery: Some(Recovery::Whole) });
+    assert!(scene.published("$JS.API.").is_empty());
+}
+
+#[test]
+fn what_cannot_be_told_for_sure_is_not_recovered() {
+    let stream = Stream { first: 5, ..Stream::of_room(&[5, 8]) };
+    let full = Stream { per_subject_max: 2, ..Stream::of_room(&[5, 8]) };
+    for (stream, epoch, since, whole, first) in [
+        (&stream, "e1", 3, false, 4),
+        (&stream, "e1", 4, true, 4),
+        (&stream, "e0", 6, false, 4),
+        (&stream, "e1", 99, false, 4),
+        (&full, "e1", 4, false, 0),
+        (&full, "e1", 5, true, 0),
+    ] {
+        let mut scene = Scene::member(10);
+        scene.joins_since(2, epoch, since);
+        scene.serve(stream);
+
+        let granted = scene.granted();
+        let recovery = if whole { Recovery::Whole } else { Recovery::Lost { first: position(first) } };
+        assert_eq!(granted[0].start, Start { position: position(10), recovery: Some(recovery) }, "{epoch} {since}");
+        assert!(whole || replayed(&granted[0]).is_empty());
+    }
+}
+
+#[test]
+fn a_read_that_fails_refuses_the_join() {
+    let mut scene = Scene::member(10);
+    scene.joins_since(2, "e1", 4);
+
+    scene.passes(5000);
+
+    let told = scene.told_shards();
+    let refused = |m: &ToShard| matches!(m, ToShard::Joined { result: Err(_), .. });
+    assert_eq!(told.iter().filter(|(_, m)| refused(m)).count(), 1, "{told:?}");
+}
+
+#[test]
+fn after_lost_packets_the_stream_is_looked_at_for_everybody() {
+    let mut scene = Scene::member(10);
+    scene.copy(1, 12, 8);
+    scene.delivered();
+
+    // Number 2 was lost, and nothing of the room follows it.
+    scene.packet(3, 1, vec![]);
+    let stream = Stream { messages: vec![(11, "hf.keep.room.other"), (12, ROOM), (14, ROOM)], ..Stream::of_room(&[]) };
+    scene.serve(&stream);
+
+    assert_eq!(scene.delivered(), (vec![14], 0));
+    scene.copy(4, 16, 14);
+    assert_eq!(scene.delivered(), (vec![16], 0));
+}
+
+#[test]
+fn a_later_member_stands_where_routers_are() {
+    let mut scene = Scene::member(10);
+    scene.copy(1, 12, 8);
+    scene.marks(30);
+    scene.told_shards();
+
+    scene.joins(2, "r");
+
+    assert_eq!(scene.granted()[0].start, Start { position: position(30), recovery: None });
+}
+
+#[test]
+fn another_epoch_is_believed_when_the_stream_says_so() {
+    let mut scene = Scene::member(10);
+    let Item::Deliver(mut other) = delivery(vec![Target::Room("r".into())], 1) else { unreachable!() };
+    other.kept = Some(Kept { epoch: "e2".into(), seq: 1, previous: 0 });
+    scene.packet(1, 1, vec![Item::Deliver(other)]);
+    assert_eq!(scene.delivered(), (vec![], 0));
+
+    scene.serve(&Stream { epoch: "e2", ..Stream::of_room(&[1, 2]) });
+
+    assert_eq!(scene.delivered(), (vec![1, 2], 0), "all of it is news");
+    scene.copy(2, 11, 10);
+    assert_eq!(scene.delivered(), (vec![], 0), "the old one's time is over");
+}
+
+#[test]
+fn history_is_read_in_pages() {
+    let stream = Stream::of_room(&[2, 3, 5, 8, 12]);
+    let mark = |seq| Mark { epoch: None, seq };
+    for (cursor, page, more) in [
+        (Cursor::Before(mark(8)), vec![3, 5], true),
+        (Cursor::Before(mark(4)), vec![2, 3], false),
+        (Cursor::After(mark(3)), vec![5, 8], true),
+        (Cursor::After(mark(5)), vec![8, 12], false),
+        (Cursor::After(mark(12)), vec![], false),
+    ] {
+        let mut scene = Scene::member(10);
+        let (conn, room) = (conn(0, 1), "r".into());
+        scene.says(ToHub::History { conn, ticket: 5, room, from: cursor.clone(), limit: 2, callout: None });
+        scene.serve(&stream);
+
+        let told = scene.told_shards();
+        let [(0, ToShard::History { ticket: 5, result: Ok(got), .. })] = &told[..] else { panic!("{told:?}") };
+        let seqs: Vec<_> = got.messages.iter().filter_map(|it| it.kept.as_ref()).map(|kept| kept.seq).collect();
+        assert_eq!((seqs, got.more), (page, more), "{cursor:?}");
+    }
+}
+
+#[test]
+fn without_a_word_of_the_stream_nothing_is_asked_of_it() {
+    let mut scene = Scene::new(&[1]);
+    scene.joins_since(1, "e1", 4);
+    scene.acks(1, 1);
+
+    assert_eq!(scene.granted()[0].start, Start::default());
+    assert!(scene.published("$JS.API.").is_empty());
+    scene.copy(1, 12, 8);
+    assert_eq!(scene.delivered(), (vec![12], 0), "the first copy begins the room's place");
+    scene.copy(2, 12, 8);
+    assert_eq!(scene.delivered(), (vec![], 0));
+}
