@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use holdfast_harness::service::{Answer, checked};
+use holdfast_harness::wait::pause;
 use holdfast_harness::{Client, Cluster, Service, To, eventually};
 use holdfast_protocol::limits::PARTITIONS;
 use holdfast_protocol::token::partition_of_key;
@@ -35,7 +37,7 @@ async fn reach(service: &Service, room: &str, members: u64, mark: &str) {
     let mut attempt = 0;
     eventually(&format!("a send to {room} finds {members}"), async || {
         attempt += 1;
-        match service.send(To::room(room)).json(&json!([mark, attempt])).answer().await {
+        match service.send(To::room(room)).json(&json!([mark, attempt])).attempt().await {
             Answer::Reply(message) => match checked(&message) {
                 receipt if receipt.matched == members => Ok(()),
                 receipt => Err(format!("{receipt:?}")),
@@ -169,7 +171,7 @@ async fn publish_until(stop: &AtomicBool, service: &Service, rooms: &[String]) -
         }
         // A pace: each round has been handled before the next. Whether somebody answers at once is not the point here.
         let pace = service.send(To::room(&rooms[0])).json(&json!(["pace", round]));
-        drop(pace.header("Hf-Timeout", "2000").answer().await);
+        drop(pace.attempt().await);
         round += 1;
     }
     round
@@ -184,7 +186,7 @@ async fn nothing_is_lost_while(cluster: &mut Cluster, change: impl AsyncFnOnce(&
     let changing = async {
         change(cluster, &service).await;
         // The hand-over goes on for a while after the change is known.
-        holdfast_harness::wait::pause(std::time::Duration::from_millis(600)).await;
+        pause(Duration::from_millis(600)).await;
         stop.store(true, Ordering::Relaxed);
     };
     let (rounds, ()) = tokio::join!(publish_until(&stop, &publisher, &rooms), changing);
@@ -308,4 +310,35 @@ async fn join_without_any_router_is_unavailable_and_works_again_with_one() {
     service.until_matched(&To::room("known"), 0).await;
     service.until_matched(&To::room(&format!("new{number}")), 0).await;
     assert!(client.is_open());
+}
+
+#[tokio::test]
+async fn pause_of_every_router_loses_nothing() {
+    let cluster = Cluster::builder().routers(2).gateways(2).start().await;
+    let service = cluster.service().await;
+    let rooms = a_room_for_each_partition();
+    let members = [member_of(&cluster, 0, &rooms).await, member_of(&cluster, 1, &rooms).await];
+
+    for router in cluster.routers() {
+        router.freeze().await;
+    }
+    for round in 0..3 {
+        for room in &rooms {
+            service.send(To::room(room)).json(&json!(round)).publish().await;
+        }
+    }
+    pause(Duration::from_millis(1500)).await;
+    for router in cluster.routers() {
+        router.thaw();
+    }
+
+    for member in &members {
+        member.until_messages(3 * rooms.len()).await;
+    }
+    cluster.whole().await;
+    for member in &members {
+        member.ping().await;
+        assert_eq!(member.messages().len(), 3 * rooms.len());
+        once_and_in_order(member);
+    }
 }

@@ -17,6 +17,9 @@ use tokio::task::JoinSet;
 
 use crate::wait::{bounded, eventually};
 
+/// How long an attempt that may be repeated waits.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// An error answer by the micro-service headers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServiceError {
@@ -96,8 +99,9 @@ impl Service {
     /// # Errors
     /// What came instead, as text; a service error as `404: …`.
     pub async fn try_query(&self, what: &str, body: &str) -> Result<Value, String> {
-        match self.request(self.subject(&format!("query.{what}")), HeaderMap::new(), Bytes::from(body.to_owned())).await
-        {
+        let subject = self.subject(&format!("query.{what}"));
+        let query = self.request(subject, HeaderMap::new(), Bytes::from(body.to_owned()));
+        match tokio::time::timeout(ATTEMPT_TIMEOUT, query).await.unwrap_or(Answer::Silence) {
             Answer::Reply(message) => serde_json::from_slice(&message.payload).map_err(|error| error.to_string()),
             Answer::Error(error) => Err(format!("{}: {}", error.code, error.text)),
             other => Err(format!("{other:?}")),
@@ -170,7 +174,7 @@ impl Service {
 
     /// Waits until a send to `to` finds this many connections.
     pub async fn until_matched(&self, to: &To, wanted: u64) -> Receipt {
-        eventually(&format!("{to:?} has {wanted} connections"), async || match self.send(to.clone()).answer().await {
+        eventually(&format!("{to:?} has {wanted} connections"), async || match self.send(to.clone()).attempt().await {
             Answer::Reply(message) => {
                 let receipt = checked(&message);
                 if receipt.matched == wanted && receipt.late_nodes == 0 {

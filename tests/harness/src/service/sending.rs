@@ -6,7 +6,7 @@ use holdfast_protocol::receipt::Receipt;
 use holdfast_protocol::token;
 use serde_json::Value;
 
-use super::{Answer, Service, ServiceError};
+use super::{ATTEMPT_TIMEOUT, Answer, Service, ServiceError};
 
 /// Whom a send or a command is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -127,6 +127,12 @@ impl Sending<'_> {
     pub async fn answer(self) -> Answer {
         let subject = self.service.subject(&self.to.subject(self.kind));
         self.service.request(subject, self.headers, self.payload).await
+    }
+
+    /// Sends it as a request that is given up soon: for those who ask again until they like the answer, while a fault may
+    /// swallow any of them.
+    pub async fn attempt(self) -> Answer {
+        tokio::time::timeout(ATTEMPT_TIMEOUT, self.answer()).await.unwrap_or(Answer::Silence)
     }
 
     /// Sends it and returns the receipt, whose sums are checked.
