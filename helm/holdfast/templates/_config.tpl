@@ -128,9 +128,13 @@
 {{- toJson $managed -}}
 {{- end -}}
 
-{{/* The `config:` trees of a component, merged, as JSON. */}}
+{{/* The `config:` trees of a component, merged, as JSON. Three servers of the chart's own keep the stream three times. */}}
 {{- define "holdfast.userConfig" -}}
-{{- mergeOverwrite (dict) (deepCopy .root.Values.config) (deepCopy (index .root.Values .component).config) | toJson -}}
+{{- $defaults := dict -}}
+{{- if and (eq .component "router") .root.Values.nats.enabled (eq (int .root.Values.nats.replicas) 3) -}}
+{{- $_ := set $defaults "kept" (dict "replicas" 3) -}}
+{{- end -}}
+{{- mergeOverwrite $defaults (deepCopy .root.Values.config) (deepCopy (index .root.Values .component).config) | toJson -}}
 {{- end -}}
 
 {{- define "holdfast.configFile" -}}

@@ -121,6 +121,10 @@
 {{- include "holdfast.problem" (dict "problems" $problems "text" (printf "%s.pdb takes minAvailable or maxUnavailable, not both." $component)) -}}
 {{- end -}}
 {{- end -}}
+{{- $limit := dig "limits" "connections" 1000000 (include "holdfast.userConfig" (dict "root" $root "component" "gateway") | fromJson) -}}
+{{- if and $root.Values.gateway.autoscaling.enabled (ge (int64 $root.Values.gateway.autoscaling.targetConnections) (int64 $limit)) -}}
+{{- include "holdfast.problem" (dict "problems" $problems "text" (printf "gateway.autoscaling.targetConnections is %d, but a gateway refuses more than config.limits.connections, %d: it would never scale." (int64 $root.Values.gateway.autoscaling.targetConnections) (int64 $limit))) -}}
+{{- end -}}
 {{- if and $root.Values.metrics.serviceMonitor.enabled $root.Values.metrics.podMonitor.enabled -}}
 {{- include "holdfast.problem" (dict "problems" $problems "text" "metrics.serviceMonitor and metrics.podMonitor exclude each other: every sample would be counted twice.") -}}
 {{- end -}}

@@ -76,6 +76,8 @@ const MAY_PUBLISH: &[(&str, &[&str])] = &[
             "hf.event.connection.closed.ana",
             "_INBOX.router.a.1",
             "_INBOX.gateway.a.1",
+            "$JS.API.STREAM.INFO.HF_KEPT",
+            "$JS.API.DIRECT.GET.HF_KEPT",
         ],
     ),
     (

@@ -32,6 +32,10 @@ const CASES: &[(&str, &str)] = &[
     ("router.autoscaling.enabled=true,router.keda.enabled=true", "exclude each other"),
     ("gateway.autoscaling.enabled=true,gateway.autoscaling.maxReplicas=1", "minReplicas is over its maxReplicas"),
     ("gateway.autoscaling.enabled=true,gateway.autoscaling.targetCPUUtilization=0", "nothing to aim at"),
+    (
+        "gateway.autoscaling.enabled=true,gateway.autoscaling.targetConnections=500,config.limits.connections=500",
+        "it would never scale",
+    ),
     ("gateway.keda.enabled=true", "needs prometheusAddress"),
     ("gateway.pdb.minAvailable=1,gateway.pdb.maxUnavailable=2", "not both"),
     ("metrics.serviceMonitor.enabled=true,metrics.podMonitor.enabled=true", "counted twice"),
