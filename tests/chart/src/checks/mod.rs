@@ -16,7 +16,7 @@ use crate::{objects, repository};
 
 pub use refusals::refusals;
 
-/// Renders every example and judges what comes out.
+/// Tests the alerts, renders every example, and judges what comes out.
 ///
 /// # Errors
 /// A program cannot be run.
@@ -24,6 +24,12 @@ pub fn examples(tools: &Tools, scratch: &Path) -> Result<Vec<String>> {
     let mut complaints = Vec::new();
     if let Err(error) = tools.lint() {
         complaints.push(format!("{error:#}"));
+    }
+    if tools.has("promtool", "--version") {
+        for file in repository::files("tests/chart/rules", ".test.yaml")? {
+            let path = repository::path(&file).display().to_string();
+            complaints.extend(tools.run("promtool", &["test", "rules", &path]).err().map(|error| format!("{error:#}")));
+        }
     }
     for example in helm::rendered_examples()? {
         let path = repository::path(&example).display().to_string();
