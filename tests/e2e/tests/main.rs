@@ -31,6 +31,8 @@ mod healing;
 mod keys;
 /// Bad input, limits, and the close catalogue.
 mod limits;
+/// A bus of two nats-servers.
+mod nats_pair;
 /// The device policy "newest replaces".
 mod newest;
 /// Order of many messages over several routers.
@@ -47,6 +49,8 @@ mod rooms;
 mod routers;
 /// More than fits one message of the bus, one page, one write: and nothing left behind.
 mod size;
+/// Dialect `stomp`.
+mod stomp;
 /// wss.
 mod tls;
 /// Clients' messages and requests to domain services.
