@@ -56,6 +56,8 @@ choices! {
         Json = "json",
         /// The payload alone.
         Bare = "bare",
+        /// STOMP 1.0, 1.1 and 1.2.
+        Stomp = "stomp",
     }
 }
 
@@ -186,7 +188,7 @@ settings! {
         /// The path; a last segment `**` stands for any rest.
         pub path: String,
         /// What may be spoken; the first where the client asks for nothing.
-        pub dialects: Vec<DialectName> = "bare,json",
+        pub dialects: Vec<DialectName> = "bare,json,stomp",
         /// Where credentials are looked for; empty means `auth.sources`.
         pub sources: Vec<Source> = "",
         /// How many connections a user may have; unset means `session.devices`.
@@ -351,6 +353,7 @@ const fn dialect(name: DialectName) -> Dialect {
     match name {
         DialectName::Json => Dialect::Json,
         DialectName::Bare => Dialect::Bare,
+        DialectName::Stomp => Dialect::Stomp,
     }
 }
 

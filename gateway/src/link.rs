@@ -5,7 +5,10 @@
 //! reads what the hub sends. So neither can wait for the other in a circle. Knows no channel: `hub::shell` and
 //! `shard::runtime` hold those.
 
-use std::sync::{Arc, OnceLock};
+mod answer;
+mod shared;
+
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,8 +17,10 @@ use holdfast_protocol::close::Close;
 use holdfast_protocol::dialect::json::Cursor;
 use holdfast_protocol::id::{ConnectionId, NodeId};
 use holdfast_protocol::position::{Position, Start};
-use holdfast_protocol::wire::{Answer, Ask, Cause, Command, Delivery, ReceiptAsk, ReceiptPart, Target};
+use holdfast_protocol::wire::{Ask, Cause, ReceiptPart, Target};
 
+pub use self::answer::AnswerPart;
+pub use self::shared::{SharedCommand, SharedDelivery};
 use crate::auth::Identity;
 use crate::handshake::Endpoint;
 use crate::session::{Failure, HistoryPage, Outcome, Ticket};
@@ -224,32 +229,6 @@ pub enum ToHub {
     },
 }
 
-/// One shard's part of an answer.
-#[derive(Debug, Default)]
-pub struct AnswerPart {
-    /// All that match here, also beyond the page.
-    pub total: u64,
-    /// JSON objects by connection, ordered by connection id.
-    pub entries: Vec<(ConnectionId, String)>,
-}
-
-impl AnswerPart {
-    /// The answer a router gets, from all shards' parts: so many entries and bytes; more is for the next page.
-    pub fn merge(parts: Vec<Self>, number: u64, limit: usize, bytes_max: usize) -> Answer {
-        let total = parts.iter().map(|part| part.total).sum();
-        let mut entries: Vec<_> = parts.into_iter().flat_map(|part| part.entries).collect();
-        entries.sort_unstable_by_key(|(id, _)| *id);
-        let mut bytes = 0;
-        let fitting = entries.iter().take_while(|(_, entry)| {
-            bytes += entry.len();
-            bytes <= bytes_max
-        });
-        let fitting = fitting.count().max(1).min(limit);
-        entries.truncate(fitting);
-        Answer { number, total, entries: entries.into_iter().map(|(_, entry)| entry.into()).collect() }
-    }
-}
-
 /// What the hub tells a shard.
 #[derive(Debug, Clone)]
 pub enum ToShard {
@@ -387,62 +366,6 @@ impl Default for Replay {
     fn default() -> Self {
         Self { messages: Arc::new([]), skip: 0 }
     }
-}
-
-/// A delivery shared by the shards it is for, with each form of it encoded once per node.
-#[derive(Debug)]
-pub struct SharedDelivery {
-    /// The message.
-    pub delivery: Delivery,
-    /// Where its receipt goes.
-    pub receipt: Option<ReceiptRef>,
-    /// Complete frames for dialect `json`: the first without a room, then one per target.
-    json: Box<[OnceLock<Bytes>]>,
-    /// The complete frame for dialect `bare`.
-    bare: OnceLock<Bytes>,
-}
-
-impl SharedDelivery {
-    /// A delivery nobody has encoded yet.
-    pub fn new(delivery: Delivery, router: NodeId) -> Self {
-        let receipt = delivery.receipt.map(|ask| ReceiptRef { router, number: ask.number });
-        let json = (0..=delivery.targets.len()).map(|_| OnceLock::new()).collect();
-        Self { delivery, receipt, json, bare: OnceLock::new() }
-    }
-
-    /// A kept message read from the stream: nobody waits for a receipt.
-    pub fn kept(delivery: Delivery) -> Self {
-        let json = (0..=delivery.targets.len()).map(|_| OnceLock::new()).collect();
-        Self { delivery, receipt: None, json, bare: OnceLock::new() }
-    }
-
-    /// The frame for dialect `json`: of the target with this index where that is a room, else of the user's own
-    /// stream. `encode` gets the room.
-    pub fn json_frame(&self, target: usize, encode: impl FnOnce(&Delivery, Option<&str>) -> Bytes) -> Bytes {
-        let (slot, room) = match self.delivery.targets.get(target) {
-            Some(Target::Room(room)) => (target + 1, Some(room.as_str())),
-            _ => (0, None),
-        };
-        self.json[slot].get_or_init(|| encode(&self.delivery, room)).clone()
-    }
-
-    /// The frame for dialect `bare`.
-    pub fn bare_frame(&self, encode: impl FnOnce(&Delivery) -> Bytes) -> Bytes {
-        self.bare.get_or_init(|| encode(&self.delivery)).clone()
-    }
-}
-
-/// A command shared by the shards it is for.
-#[derive(Debug)]
-pub struct SharedCommand {
-    /// Whom it is for.
-    pub targets: Vec<Target>,
-    /// What to do.
-    pub command: Command,
-    /// What its receipt asks for.
-    pub ask: Option<ReceiptAsk>,
-    /// Where its receipt goes.
-    pub receipt: Option<ReceiptRef>,
 }
 
 /// The shard that holds a connection, from its id alone: ids are made so ([`id_for_shard`]).

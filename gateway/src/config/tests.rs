@@ -55,6 +55,6 @@ fn endpoints_inherit_what_they_do_not_set() {
     let rules = &gate.paths.configured[0].endpoint;
     assert_eq!((&*rules.name, rules.devices, rules.outbox.bytes_max), ("notify", Devices::Newest, 2 << 20));
     assert!(rules.join_callout && !rules.connect_callout && !rules.unsigned_users);
-    assert_eq!(rules.dialects, [Dialect::Bare, Dialect::Json]);
+    assert_eq!(rules.dialects, [Dialect::Bare, Dialect::Json, Dialect::Stomp]);
     assert!(gate.paths.others.is_none());
 }

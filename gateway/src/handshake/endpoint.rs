@@ -161,7 +161,7 @@ impl Rules {
     /// The rules of `/ws` and `/ws/**` out of the box: dialect `json`, each source.
     pub fn json() -> Self {
         Self {
-            dialects: vec![Dialect::Json, Dialect::Bare],
+            dialects: vec![Dialect::Json, Dialect::Bare, Dialect::Stomp],
             sources: Source::ALL.to_vec(),
             limits: Limits::default(),
             outbox: OutboxRules::default(),
@@ -175,6 +175,6 @@ impl Rules {
 
     /// The same with dialect `bare` first: other paths.
     pub fn bare() -> Self {
-        Self { dialects: vec![Dialect::Bare, Dialect::Json], ..Self::json() }
+        Self { dialects: vec![Dialect::Bare, Dialect::Json, Dialect::Stomp], ..Self::json() }
     }
 }

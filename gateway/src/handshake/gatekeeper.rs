@@ -134,6 +134,7 @@ impl Gatekeeper {
         let (rooms, since) = match dialect {
             Dialect::Bare => (query.rooms, None),
             Dialect::Json => (Vec::new(), query.since),
+            Dialect::Stomp => (Vec::new(), None),
         };
         let allowed = identity.as_ref().is_none_or(|who| rooms.iter().all(|room| who.rooms.allow(room)));
         if !allowed && !endpoint.join_callout {
@@ -142,8 +143,16 @@ impl Gatekeeper {
         if !self.authenticator.served().await {
             return Err(HttpRefusal::UNAVAILABLE);
         }
-        let subprotocol = offer.any.then(|| dialect.subprotocol());
-        Ok(Admission { endpoint: endpoint.clone(), dialect, subprotocol, identity, unsigned, device, since, rooms })
+        Ok(Admission {
+            endpoint: endpoint.clone(),
+            dialect,
+            subprotocol: offer.name,
+            identity,
+            unsigned,
+            device,
+            since,
+            rooms,
+        })
     }
 
     fn check_origin(&self, head: &Parts) -> Result<(), HttpRefusal> {

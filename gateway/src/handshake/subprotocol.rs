@@ -10,6 +10,8 @@ const BEARER: &str = "base64url.bearer.holdfast.";
 pub(super) struct Offer<'a> {
     /// The first dialect that is known and allowed.
     pub(super) dialect: Option<Dialect>,
+    /// What to answer: of several versions of that dialect the highest.
+    pub(super) name: Option<&'static str>,
     /// Whether anything was offered at all.
     pub(super) any: bool,
     /// The token among the offers.
@@ -20,7 +22,8 @@ impl<'a> Offer<'a> {
     /// Reads the header's values. `None` if they are malformed: empty names, characters that no name has (RFC 6455
     /// §4.1, item 10), or two tokens.
     pub(super) fn read(values: impl Iterator<Item = &'a str>, allowed: &[Dialect]) -> Option<Self> {
-        let mut offer = Self { dialect: None, any: false, token: None };
+        let mut offer = Self { dialect: None, name: None, any: false, token: None };
+        let mut best = 0;
         for value in values {
             for name in value.split(',').map(|name| name.trim_matches([' ', '\t'])) {
                 if name.is_empty() || !name.bytes().all(is_token) {
@@ -31,8 +34,12 @@ impl<'a> Offer<'a> {
                     if offer.token.replace(token).is_some() {
                         return None;
                     }
-                } else if offer.dialect.is_none() {
-                    offer.dialect = Dialect::from_subprotocol(name).filter(|dialect| allowed.contains(dialect));
+                } else if let Some((dialect, place)) = Dialect::from_subprotocol(name)
+                    && allowed.contains(&dialect)
+                    && offer.dialect.is_none_or(|chosen| chosen == dialect && place > best)
+                {
+                    best = place;
+                    (offer.dialect, offer.name) = (Some(dialect), dialect.subprotocols().get(place).copied());
                 }
             }
         }
@@ -62,7 +69,7 @@ mod tests {
             (&["holdfast.v1.json"], Some((json, true, None))),
             (&["chat, holdfast.v1.bare ,holdfast.v1.json"], Some((bare, true, None))),
             (&["chat", "holdfast.v1.json"], Some((json, true, None))),
-            (&["v12.stomp"], Some((None, true, None))),
+            (&["soap"], Some((None, true, None))),
             (&["holdfast.v1.json, base64url.bearer.holdfast.a.b-c_d.e"], Some((json, true, Some("a.b-c_d.e")))),
             (&["base64url.bearer.holdfast.a.b.c"], Some((None, true, Some("a.b.c")))),
             (&["base64url.bearer.holdfast."], Some((None, true, Some("")))),
@@ -73,6 +80,20 @@ mod tests {
         ] {
             let offer = Offer::read(values.iter().copied(), &Dialect::ALL);
             assert_eq!(offer.map(|offer| (offer.dialect, offer.any, offer.token)), expected, "{values:?}");
+        }
+    }
+
+    #[test]
+    fn the_highest_version_is_answered() {
+        for (value, expected) in [
+            ("v10.stomp, v11.stomp, v12.stomp", Some("v12.stomp")),
+            ("v12.stomp, v11.stomp, v10.stomp", Some("v12.stomp")),
+            ("chat, v11.stomp, holdfast.v1.json, v10.stomp", Some("v11.stomp")),
+            ("holdfast.v1.json, v12.stomp", Some("holdfast.v1.json")),
+            ("v13.stomp", None),
+        ] {
+            let offer = Offer::read([value].into_iter(), &Dialect::ALL).unwrap();
+            assert_eq!(offer.name, expected, "{value}");
         }
     }
 

@@ -20,7 +20,9 @@ pub type Actions = Vec<Action>;
 pub enum Action {
     /// Send this payload to the client in a text frame, as a control message of the dialect.
     Reply(Bytes),
-    /// The same, for a `gap`: apply [`Event::GapsWritten`](super::Event::GapsWritten) once the latest of them was handed
+    /// The same in a binary frame.
+    ReplyBinary(Bytes),
+    /// The same as a reply, for a `gap`: apply [`Event::GapsWritten`](super::Event::GapsWritten) once the latest of them was handed
     /// to the kernel. Until then no second one comes for the same scope.
     Gap(Bytes),
     /// Verify a token; answered by [`Event::Verified`](super::Event::Verified).

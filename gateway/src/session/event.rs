@@ -18,6 +18,16 @@ pub enum Incoming<'a> {
     Binary(&'a [u8]),
 }
 
+impl<'a> Incoming<'a> {
+    /// Its bytes, whichever kind it is.
+    pub const fn bytes(self) -> &'a [u8] {
+        match self {
+            Self::Text(text) => text.as_bytes(),
+            Self::Binary(bytes) => bytes,
+        }
+    }
+}
+
 /// Names an operation the session waits for; its own numbering, echoed by the shard.
 pub type Ticket = u32;
 

@@ -7,6 +7,7 @@ use holdfast_protocol::dialect::{Dialect, json};
 
 use super::action::Actions;
 use super::event::Incoming;
+use super::id::Id;
 use super::{Session, State};
 use crate::clock::Now;
 
@@ -54,11 +55,13 @@ impl Session {
         }
         match (self.dialect, message) {
             (Dialect::Json, Incoming::Text(text)) => match json::read(text) {
-                Ok(head) => self.too_many_now(head.id.as_ref(), "too many messages before the welcome", actions),
+                Ok(head) => {
+                    self.too_many_now(head.id.map(Id::Json).as_ref(), "too many messages before the welcome", actions)
+                }
                 Err(rejection) => self.reject(&rejection, actions),
             },
             (Dialect::Json, Incoming::Binary(_)) => self.close(Close::UnsupportedData, actions),
-            (Dialect::Bare, _) => self.close(Close::TooMany, actions),
+            (Dialect::Bare | Dialect::Stomp, _) => self.close(Close::TooMany, actions),
         }
     }
 

@@ -2,23 +2,17 @@
 
 use std::sync::Arc;
 
-use holdfast_protocol::dialect::json::{self, Cursor, ErrorCode, MessageId};
+use holdfast_protocol::dialect::json::{self, Cursor, ErrorCode};
 
 use super::Session;
 use super::action::{Action, Actions};
 use super::event::{HistoryPage, Outcome, Ticket};
+use super::id::Id;
 use super::rare::HistoryAsked;
 
 impl Session {
     /// Asks for a page. Members may read, and those who may become one.
-    pub(super) fn history(
-        &mut self,
-        room: &str,
-        cursor: Cursor,
-        limit: u16,
-        id: Option<MessageId>,
-        actions: &mut Actions,
-    ) {
+    pub(super) fn history(&mut self, room: &str, cursor: Cursor, limit: u16, id: Option<Id>, actions: &mut Actions) {
         let callout = self.endpoint.join_callout && !self.rooms.contains(room);
         if !callout && !self.may_read(room) {
             return self.error(id.as_ref(), ErrorCode::Forbidden, "the credential does not allow this room", actions);
@@ -50,7 +44,7 @@ impl Session {
                 self.error(id.as_ref(), ErrorCode::Forbidden, "the credential does not allow this room", actions);
             }
             Ok(HistoryPage { messages, more }) => {
-                self.tell(|| json::history(id.as_ref(), &room, &messages, more), actions);
+                self.tell(|| json::history(id.as_ref().and_then(Id::as_json), &room, &messages, more), actions);
             }
             Err(failure) => self.fail(id.as_ref(), failure, actions),
         }

@@ -2,13 +2,14 @@
 //!
 //! A session is synchronous and owns its state: [`Session::apply`] takes an event and appends actions. It knows no
 //! socket, clock, bus, or other session; the shard carries its actions out and feeds it the answers. One file per source
-//! of events: the client in `on_json` and `on_bare`, credentials in `on_auth`, hub and domain services in
+//! of events: the client in `on_json`, `on_bare` and `stomp`, credentials in `on_auth`, hub and domain services in
 //! `on_bus`, time in `on_tick`.
 
 mod action;
 mod event;
 mod held;
 mod history;
+mod id;
 mod matching;
 mod on_auth;
 mod on_bare;
@@ -17,13 +18,13 @@ mod on_json;
 mod on_tick;
 mod rare;
 mod rooms;
+mod stomp;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use holdfast_protocol::close::Close;
 use holdfast_protocol::dialect::Dialect;
-use holdfast_protocol::dialect::json::{self, ErrorCode, MessageId};
 use holdfast_protocol::id::ConnectionId;
 
 pub use action::{Action, Actions};
@@ -32,6 +33,8 @@ pub use event::{Event, Failure, GapScope, HistoryPage, Incoming, Outcome, Ticket
 use self::on_auth::{Binding, Verifying};
 use self::rare::Rare;
 use self::rooms::Rooms;
+use self::stomp::Stomp;
+pub use self::stomp::Variant;
 use crate::auth::Identity;
 use crate::clock::Now;
 use crate::handshake::{Admission, Endpoint};
@@ -44,10 +47,14 @@ pub struct Session {
     /// What few connections have, and those only for a while.
     rare: Option<Box<Rare>>,
     rooms: Rooms,
+    /// What a client that speaks `stomp` has set up.
+    stomp: Option<Box<Stomp>>,
     state: State,
     connection: ConnectionId,
     next_ticket: Ticket,
     dialect: Dialect,
+    /// The first message tells whether it is `stomp`.
+    undecided: bool,
     /// The user is what the client merely said: the development profile.
     unsigned: bool,
     flow: Flow,
@@ -80,17 +87,19 @@ enum Flow {
 impl Session {
     /// A connection right after its upgrade.
     pub fn open(now: Now, connection: ConnectionId, admission: Admission, actions: &mut Actions) -> Self {
-        let Admission { endpoint, dialect, subprotocol: _, identity, unsigned, device, since, rooms } = admission;
+        let Admission { endpoint, dialect, subprotocol, identity, unsigned, device, since, rooms } = admission;
         let deadline_ms = now.ms + on_tick::millis(endpoint.limits.credential_timeout);
         let mut session = Self {
             endpoint,
             identity: None,
             rare: None,
             rooms: Rooms::default(),
+            stomp: (dialect == Dialect::Stomp).then(Box::default),
             state: State::Pending { deadline_ms },
             connection,
             next_ticket: 0,
             dialect,
+            undecided: false,
             unsigned,
             flow: Flow::Running,
             leaving: false,
@@ -101,8 +110,11 @@ impl Session {
             rare.since = since.clone();
             rare.url_rooms = rooms;
         }
-        if let Some(identity) = identity {
-            session.bind(now, identity, None, since, actions);
+        match identity {
+            // Nobody until CONNECT, which may name somebody else.
+            Some(identity) if dialect == Dialect::Stomp => session.rare().handshake = Some(Box::new(identity)),
+            Some(identity) => session.bind(now, identity, None, since, actions),
+            None => session.undecided = subprotocol.is_none() && session.endpoint.dialects.contains(&Dialect::Stomp),
         }
         session
     }
@@ -120,7 +132,7 @@ impl Session {
             Event::Entered { room, position } => self.on_entered(&room, position.as_ref(), actions),
             Event::Removed { room } => self.on_removed(&room, actions),
             Event::Published { ticket, result } => self.on_published(ticket, result, actions),
-            Event::Unpublished(failure) => self.fail(None, failure, actions),
+            Event::Unpublished(failure) => self.on_unpublished(failure, actions),
             Event::Replied { ticket, result } => self.on_replied(ticket, result, actions),
             Event::History { ticket, result } => self.on_history(ticket, result, actions),
             Event::Pause => self.flow = Flow::Paused,
@@ -187,7 +199,12 @@ impl Session {
     }
 
     fn on_message(&mut self, now: Now, message: Incoming<'_>, actions: &mut Actions) {
+        if std::mem::take(&mut self.undecided) && stomp::is_connect(message.bytes()) {
+            self.dialect = Dialect::Stomp;
+            self.stomp = Some(Box::default());
+        }
         match (self.dialect, message, &self.state) {
+            (Dialect::Stomp, message, _) => self.on_stomp(now, message.bytes(), actions),
             (Dialect::Json, Incoming::Binary(_), _) => self.close(Close::UnsupportedData, actions),
             (_, message, State::Verifying(_) | State::Binding(_)) => self.hold(message, actions),
             (Dialect::Json, Incoming::Text(text), _) => self.on_json(now, text, actions),
@@ -219,23 +236,8 @@ impl Session {
     fn tell(&self, payload: impl FnOnce() -> Vec<u8>, actions: &mut Actions) {
         match self.dialect {
             Dialect::Json => actions.push(Action::Reply(Bytes::from(payload()))),
-            Dialect::Bare => {}
+            Dialect::Bare | Dialect::Stomp => {}
         }
-    }
-
-    fn ok(&self, id: Option<&MessageId>, actions: &mut Actions) {
-        if let Some(id) = id {
-            self.tell(|| json::ok(id), actions);
-        }
-    }
-
-    fn error(&self, id: Option<&MessageId>, code: ErrorCode, message: &str, actions: &mut Actions) {
-        self.tell(|| json::error(id, code, message, code.retry()), actions);
-    }
-
-    /// Too much is outstanding: unlike a limit on rooms, that passes.
-    fn too_many_now(&self, id: Option<&MessageId>, message: &str, actions: &mut Actions) {
-        self.tell(|| json::error(id, ErrorCode::TooMany, message, true), actions);
     }
 }
 

@@ -6,11 +6,12 @@ use std::time::Duration;
 use holdfast_daemon::config::Secret;
 use holdfast_protocol::close::Close;
 use holdfast_protocol::dialect::Dialect;
-use holdfast_protocol::dialect::json::{self, ErrorCode, MessageId};
+use holdfast_protocol::dialect::json::{self, ErrorCode};
 use holdfast_protocol::position::{Position, Recovery, Start};
 
 use super::action::{Action, Actions};
 use super::event::{Outcome, Ticket};
+use super::id::Id;
 use super::on_tick::millis;
 use super::rare::{PendingJoin, Refresh};
 use super::{Session, State};
@@ -22,7 +23,7 @@ use crate::clock::Now;
 pub(super) struct Verifying {
     ticket: Ticket,
     /// Of the `auth`.
-    id: Option<MessageId>,
+    id: Option<Id>,
     /// What the client calls itself: `auth.device` or INIT's, else `?device=`.
     device: Option<Arc<str>>,
     /// Where the user's stream is to resume: the `auth` says so, else `?since=`.
@@ -38,7 +39,7 @@ pub(super) struct Verifying {
 #[derive(Debug)]
 pub(super) struct Binding {
     /// Of the `auth` that the welcome answers.
-    id: Option<MessageId>,
+    id: Option<Id>,
     /// The client asked to resume.
     resume: bool,
     pub(super) answer_by_ms: u64,
@@ -50,7 +51,7 @@ const ANSWER_WAIT: Duration = Duration::from_secs(15);
 /// What a first credential comes with.
 #[derive(Debug, Default)]
 pub(super) struct First<'a> {
-    pub(super) id: Option<MessageId>,
+    pub(super) id: Option<Id>,
     pub(super) device: Option<&'a str>,
     pub(super) since: Option<Position>,
     pub(super) user: Option<&'a str>,
@@ -80,7 +81,7 @@ impl Session {
     }
 
     /// Has a later credential looked at, in dialect `json`.
-    pub(super) fn verify_refresh(&mut self, token: &str, id: Option<MessageId>, actions: &mut Actions) {
+    pub(super) fn verify_refresh(&mut self, token: &str, id: Option<Id>, actions: &mut Actions) {
         if self.rare.as_ref().is_some_and(|rare| rare.refresh.is_some()) {
             self.too_many_now(id.as_ref(), "another credential is being looked at", actions);
             return;
@@ -139,7 +140,7 @@ impl Session {
         }
     }
 
-    fn refuse_first(&mut self, id: Option<MessageId>, refusal: Refusal, actions: &mut Actions) {
+    fn refuse_first(&mut self, id: Option<Id>, refusal: Refusal, actions: &mut Actions) {
         let (close, code) = match refusal {
             Refusal::Expired => (Close::Expired, ErrorCode::BadCredential),
             Refusal::Invalid | Refusal::UnknownKey => (Close::BadCredential, ErrorCode::BadCredential),
@@ -160,7 +161,7 @@ impl Session {
         &mut self,
         now: Now,
         identity: Identity,
-        id: Option<MessageId>,
+        id: Option<Id>,
         since: Option<Position>,
         actions: &mut Actions,
     ) {
@@ -177,7 +178,7 @@ impl Session {
         let (id, start) = (binding.id.take(), for_client(start, binding.resume));
         self.state = State::Open;
         let welcome = json::Welcome {
-            id: id.as_ref(),
+            id: id.as_ref().and_then(Id::as_json),
             connection: self.connection,
             user: &identity.user,
             node: self.connection.node(),
@@ -187,15 +188,18 @@ impl Session {
             start: &start,
         };
         self.tell(|| json::welcome(&welcome), actions);
+        self.stomp_connected(now, actions);
         let url_rooms = self.rare.as_mut().map(|rare| {
             rare.device = None;
             rare.since = None;
+            rare.handshake = None;
             std::mem::take(&mut rare.url_rooms)
         });
         for room in url_rooms.unwrap_or_default() {
             self.start_join(room, None, false, Vec::new(), actions);
         }
         self.release(now, actions);
+        self.run_frames(now, actions);
     }
 
     fn on_refresh_verified(&mut self, refresh: Refresh, result: Result<Identity, Refusal>, actions: &mut Actions) {
@@ -203,14 +207,16 @@ impl Session {
         let id = refresh.id.as_ref();
         let mut identity = match result {
             Ok(identity) if identity.user == current.user => identity,
-            Ok(_) => return self.error(id, ErrorCode::BadCredential, "the credential is another user's", actions),
+            Ok(_) => {
+                return self.refuse_refresh(id, ErrorCode::BadCredential, "the credential is another user's", actions);
+            }
             Err(refusal) => {
                 let code = match refusal {
                     Refusal::Invalid | Refusal::Expired | Refusal::UnknownKey => ErrorCode::BadCredential,
                     Refusal::Forbidden => ErrorCode::Forbidden,
                     Refusal::Unavailable => ErrorCode::Unavailable,
                 };
-                return self.error(id, code, &refusal.to_string(), actions);
+                return self.refuse_refresh(id, code, &refusal.to_string(), actions);
             }
         };
         // A connection keeps its name; only a claim can give it another.
@@ -223,8 +229,16 @@ impl Session {
         if !self.endpoint.join_callout {
             self.leave_forbidden(&identity, actions);
         }
-        if let Some(id) = id {
+        if let Some(id) = id.and_then(Id::as_json) {
             self.tell(|| json::ok_refreshed(id, identity.expires), actions);
+        }
+        self.receipt(id.and_then(Id::as_receipt), actions);
+    }
+
+    fn refuse_refresh(&mut self, id: Option<&Id>, code: ErrorCode, message: &str, actions: &mut Actions) {
+        self.error(id, code, message, actions);
+        if self.dialect == Dialect::Stomp {
+            self.close(Close::BadCredential, actions);
         }
     }
 

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use holdfast_protocol::close::Close;
 use holdfast_protocol::dialect::Dialect;
-use holdfast_protocol::dialect::json::{self, ErrorCode, Gap, MessageId};
+use holdfast_protocol::dialect::json::{self, ErrorCode, Gap};
 use holdfast_protocol::position::{Position, Start};
 
 use super::action::{Action, Actions};
 use super::event::{Failure, GapScope, Outcome, Ticket};
+use super::id::Id;
 use super::rooms::JoinedBy;
 use super::{Flow, Session, State};
 
@@ -47,6 +48,7 @@ impl Session {
                     self.fail(asked.id.as_ref(), failure.clone(), actions);
                 }
             }
+            Dialect::Stomp => self.stomp_join_failed(&pending.asked, failure, actions),
             // A room of the URL, and no way to say that it is missing.
             Dialect::Bare => {
                 let forbidden = matches!(failure, Failure::Forbidden { .. });
@@ -74,8 +76,9 @@ impl Session {
         let Some((_, id)) = id else { return };
         match result {
             Ok(()) => self.ok(Some(&id), actions),
-            Err(failure) => self.fail(Some(&id), failure, actions),
+            Err(failure) => self.fail_or_end(Some(&id), failure, actions),
         }
+        self.finish_disconnect(false, actions);
     }
 
     pub(super) fn on_replied(&mut self, ticket: Ticket, result: Outcome<Bytes>, actions: &mut Actions) {
@@ -84,14 +87,24 @@ impl Session {
             Some(rare.requests.swap_remove(at).1)
         });
         let Some(id) = id else { return };
+        if let Some(Id::Once(once)) = &id {
+            return self.answer_once(once, result, actions);
+        }
         match result {
-            Ok(payload) => self.tell(|| json::reply(id.as_ref(), &payload), actions),
+            Ok(payload) => self.tell(|| json::reply(id.as_ref().and_then(Id::as_json), &payload), actions),
             Err(failure) => self.fail(id.as_ref(), failure, actions),
         }
     }
 
+    /// A `stomp` client that asked for no receipt wants no answer: an ERROR would end its connection.
+    pub(super) fn on_unpublished(&self, failure: Failure, actions: &mut Actions) {
+        if self.dialect == Dialect::Json {
+            self.fail(None, failure, actions);
+        }
+    }
+
     /// Says why something asked of the bus did not work.
-    pub(super) fn fail(&self, id: Option<&MessageId>, failure: Failure, actions: &mut Actions) {
+    pub(super) fn fail(&self, id: Option<&Id>, failure: Failure, actions: &mut Actions) {
         let (code, message) = match failure {
             Failure::BusUnavailable => (ErrorCode::BusUnavailable, "the bus is not available"),
             Failure::Unavailable => (ErrorCode::Unavailable, "not available now"),
@@ -104,10 +117,18 @@ impl Session {
             }
             Failure::Forbidden { .. } => (ErrorCode::Forbidden, "not allowed"),
             Failure::Service { status, message } => {
-                return self.tell(|| json::service_error(id, status, &message), actions);
+                return self.tell(|| json::service_error(id.and_then(Id::as_json), status, &message), actions);
             }
         };
         self.error(id, code, message, actions);
+    }
+
+    /// The same; a client that can be told in no other way is sent away, to come again.
+    fn fail_or_end(&mut self, id: Option<&Id>, failure: Failure, actions: &mut Actions) {
+        self.fail(id, failure, actions);
+        if self.dialect == Dialect::Stomp {
+            self.close(Close::BusGone, actions);
+        }
     }
 
     pub(super) fn on_missed(&mut self, room: Option<Arc<str>>) {

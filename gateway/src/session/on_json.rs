@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use holdfast_protocol::dialect::json::{self, ClientMessage, ErrorCode, Head, Kind, MessageId, Rejection};
+use holdfast_protocol::dialect::json::{self, ClientMessage, ErrorCode, Head, Kind, Rejection};
 use holdfast_protocol::position::{Position, Start};
 
 use super::action::{Action, Actions};
+use super::id::Id;
 use super::on_auth::{First, for_client};
 use super::rare::{JoinAsked, PendingJoin};
 use super::{Session, State};
@@ -18,21 +19,23 @@ impl Session {
     pub(super) fn on_json(&mut self, now: Now, text: &str, actions: &mut Actions) {
         let pending = matches!(self.state, State::Pending { .. });
         match json::read(text) {
-            Ok(head) if pending && head.kind != Kind::Auth => self.unauthenticated(head.id.as_ref(), actions),
+            Ok(head) if pending && head.kind != Kind::Auth => {
+                self.unauthenticated(head.id.map(Id::Json).as_ref(), actions)
+            }
             Err(rejection) if pending && rejection.code == ErrorCode::UnknownType => {
-                self.unauthenticated(rejection.id.as_ref(), actions);
+                self.unauthenticated(rejection.id.map(Id::Json).as_ref(), actions);
             }
             Err(rejection) => self.reject(&rejection, actions),
             Ok(head) => self.on_head(now, head, pending, actions),
         }
     }
 
-    fn unauthenticated(&self, id: Option<&MessageId>, actions: &mut Actions) {
+    fn unauthenticated(&self, id: Option<&Id>, actions: &mut Actions) {
         self.error(id, ErrorCode::Unauthenticated, "the first message must be auth", actions);
     }
 
     pub(super) fn reject(&self, rejection: &Rejection, actions: &mut Actions) {
-        self.error(rejection.id.as_ref(), rejection.code, rejection.message, actions);
+        self.error(rejection.id.clone().map(Id::Json).as_ref(), rejection.code, rejection.message, actions);
     }
 
     fn on_head(&mut self, now: Now, head: Head<'_>, pending: bool, actions: &mut Actions) {
@@ -40,7 +43,7 @@ impl Session {
             Ok(body) => body,
             Err(rejection) => return self.reject(&rejection, actions),
         };
-        let id = head.id;
+        let id = head.id.map(Id::Json);
         match body {
             ClientMessage::Auth { token, device, since } if pending => {
                 self.verify_first(now, &token, First { id, device: device.as_deref(), since, user: None }, actions);
@@ -51,18 +54,18 @@ impl Session {
             ClientMessage::Auth { token, .. } => self.verify_refresh(&token, id, actions),
             ClientMessage::Join { room, since } => self.join(&room, since, id, actions),
             ClientMessage::Leave { room } => self.leave(&room, id.as_ref(), actions),
-            ClientMessage::Send { to, data } => self.send(to, data, id, actions),
+            ClientMessage::Send { to, data } => self.send(to, Bytes::copy_from_slice(data.as_bytes()), id, actions),
             ClientMessage::Request { to, data, timeout_ms } => self.request(to, data, timeout_ms, id, actions),
             ClientMessage::History { room, cursor, limit } => self.history(&room, cursor, limit, id, actions),
             ClientMessage::Ack { ids } => {
                 actions.push(Action::Acked { ids });
                 self.ok(id.as_ref(), actions);
             }
-            ClientMessage::Ping => self.tell(|| json::pong(id.as_ref()), actions),
+            ClientMessage::Ping => self.tell(|| json::pong(id.as_ref().and_then(Id::as_json)), actions),
         }
     }
 
-    fn join(&mut self, room: &str, since: Option<Position>, id: Option<MessageId>, actions: &mut Actions) {
+    pub(super) fn join(&mut self, room: &str, since: Option<Position>, id: Option<Id>, actions: &mut Actions) {
         let limits = &self.endpoint.limits;
         let joins = self.rare.as_ref().map_or(&[][..], |rare| &rare.joins);
         let waiting: usize = joins.iter().map(|join| join.asked.len()).sum();
@@ -121,17 +124,19 @@ impl Session {
 
     /// Answers a `join`.
     pub(super) fn joined(&self, asked: &JoinAsked, start: &Start, actions: &mut Actions) {
-        if let Some(id) = &asked.id {
+        let Some(id) = &asked.id else { return };
+        if let Some(id) = id.as_json() {
             self.tell(|| json::ok_joined(id, &for_client(start.clone(), asked.since)), actions);
         }
+        self.receipt(id.as_receipt(), actions);
     }
 
-    fn leave(&mut self, room: &str, id: Option<&MessageId>, actions: &mut Actions) {
+    fn leave(&mut self, room: &str, id: Option<&Id>, actions: &mut Actions) {
         self.end_membership(room, actions);
         self.ok(id, actions);
     }
 
-    fn end_membership(&mut self, room: &str, actions: &mut Actions) {
+    pub(super) fn end_membership(&mut self, room: &str, actions: &mut Actions) {
         if let Some(room) = self.rooms.remove(room) {
             self.forget_room(&room);
             actions.push(Action::Leave { room });
@@ -154,7 +159,7 @@ impl Session {
         }
     }
 
-    fn send(&mut self, to: Vec<String>, data: &str, id: Option<MessageId>, actions: &mut Actions) {
+    pub(super) fn send(&mut self, to: Vec<String>, payload: Bytes, id: Option<Id>, actions: &mut Actions) {
         let ticket = match id {
             None => None,
             Some(id) => {
@@ -166,17 +171,10 @@ impl Session {
                 Some(ticket)
             }
         };
-        actions.push(Action::Publish { ticket, to, payload: Bytes::copy_from_slice(data.as_bytes()) });
+        actions.push(Action::Publish { ticket, to, payload });
     }
 
-    fn request(
-        &mut self,
-        to: Vec<String>,
-        data: &str,
-        timeout_ms: Option<u64>,
-        id: Option<MessageId>,
-        actions: &mut Actions,
-    ) {
+    fn request(&mut self, to: Vec<String>, data: &str, timeout_ms: Option<u64>, id: Option<Id>, actions: &mut Actions) {
         let requests_max = self.endpoint.limits.requests_max;
         let rare = self.rare();
         if rare.requests.len() + rare.histories.len() >= requests_max {

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use holdfast_protocol::close::Close;
+use holdfast_protocol::dialect::Dialect;
+use holdfast_protocol::dialect::json::ErrorCode;
 
 use super::action::Actions;
 use super::{Session, State};
@@ -19,9 +21,14 @@ impl Session {
         };
         let expired = self.identity.as_ref().is_some_and(|identity| identity.is_expired(now.unix_ms));
         if expired {
+            if self.dialect == Dialect::Stomp {
+                self.error(None, ErrorCode::BadCredential, "the credential has expired", actions);
+            }
             self.close(Close::Expired, actions);
         } else if let Some(close) = overdue {
             self.close(close, actions);
+        } else {
+            self.stomp_tick(now, actions);
         }
     }
 }

@@ -3,12 +3,13 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use holdfast_protocol::dialect::json::MessageId;
 use holdfast_protocol::position::Position;
 
 use super::event::{GapScope, Ticket};
 use super::held::Held;
+use super::id::Id;
 use super::{Session, State};
+use crate::auth::Identity;
 
 #[derive(Debug, Default)]
 pub(super) struct Rare {
@@ -18,6 +19,8 @@ pub(super) struct Rare {
     pub(super) since: Option<Position>,
     /// `?room=`, until then.
     pub(super) url_rooms: Vec<Arc<str>>,
+    /// Who it is by the handshake, until CONNECT.
+    pub(super) handshake: Option<Box<Identity>>,
     /// What the client sent ahead.
     pub(super) held: Held,
     /// A credential that would refresh the session.
@@ -25,11 +28,11 @@ pub(super) struct Rare {
     /// Joins that are not answered yet.
     pub(super) joins: Vec<PendingJoin>,
     /// Requests that are not answered yet.
-    pub(super) requests: Vec<(Ticket, Option<MessageId>)>,
+    pub(super) requests: Vec<(Ticket, Option<Id>)>,
     /// Pages of history that are not answered yet.
     pub(super) histories: Vec<HistoryAsked>,
     /// Messages upstream that are not confirmed yet, oldest first: that is how they are confirmed.
-    pub(super) publishes: VecDeque<(Ticket, MessageId)>,
+    pub(super) publishes: VecDeque<(Ticket, Id)>,
     /// Where live messages were refused since the pause began; `None` is the user's own stream. Each once.
     pub(super) missed: Vec<Option<Arc<str>>>,
     /// Gaps that the client was told of and has not been sent yet. Each once.
@@ -40,7 +43,7 @@ pub(super) struct Rare {
 #[derive(Debug)]
 pub(super) struct Refresh {
     pub(super) ticket: Ticket,
-    pub(super) id: Option<MessageId>,
+    pub(super) id: Option<Id>,
 }
 
 /// A join under way.
@@ -57,7 +60,7 @@ pub(super) struct PendingJoin {
 /// One `join` message.
 #[derive(Debug)]
 pub(super) struct JoinAsked {
-    pub(super) id: Option<MessageId>,
+    pub(super) id: Option<Id>,
     /// Whether it said `since`.
     pub(super) since: bool,
 }
@@ -66,7 +69,7 @@ pub(super) struct JoinAsked {
 #[derive(Debug)]
 pub(super) struct HistoryAsked {
     pub(super) ticket: Ticket,
-    pub(super) id: Option<MessageId>,
+    pub(super) id: Option<Id>,
     pub(super) room: Arc<str>,
     /// A callout decides about the room, not the credential.
     pub(super) callout: bool,
@@ -74,11 +77,24 @@ pub(super) struct HistoryAsked {
 
 impl Rare {
     fn is_empty(&self) -> bool {
-        let Self { device, since, url_rooms, held, refresh, joins, requests, histories, publishes, missed, gaps } =
-            self;
+        let Self {
+            device,
+            since,
+            url_rooms,
+            handshake,
+            held,
+            refresh,
+            joins,
+            requests,
+            histories,
+            publishes,
+            missed,
+            gaps,
+        } = self;
         device.is_none()
             && since.is_none()
             && url_rooms.is_empty()
+            && handshake.is_none()
             && held.is_empty()
             && refresh.is_none()
             && joins.is_empty()

@@ -8,3 +8,4 @@ mod kept;
 mod kit;
 mod limits;
 mod random;
+mod stomp;

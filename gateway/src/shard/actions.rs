@@ -27,11 +27,14 @@ impl<S: Socket> Shard<S> {
     pub(super) fn act(&mut self, now: Now, index: u32, action: Action, follow: &mut Follow) {
         match action {
             Action::Reply(payload) => {
-                self.reply(now, index, &payload);
+                self.reply(now, index, frame::text(&payload));
+            }
+            Action::ReplyBinary(payload) => {
+                self.reply(now, index, frame::binary(&payload));
             }
             Action::Gap(payload) => {
                 self.cells.gaps.add(1);
-                if let Some(number) = self.reply(now, index, &payload)
+                if let Some(number) = self.reply(now, index, frame::text(&payload))
                     && let Some(connection) = self.table.get_mut(index)
                 {
                     connection.gap_queued = number;
@@ -78,9 +81,9 @@ impl<S: Socket> Shard<S> {
     }
 
     /// Queues a control message; its number in the socket's queue.
-    fn reply(&mut self, now: Now, index: u32, payload: &[u8]) -> Option<u64> {
+    fn reply(&mut self, now: Now, index: u32, frame: Bytes) -> Option<u64> {
         let connection = self.table.get_mut(index)?;
-        let pushed = connection.socket.push(now, Outgoing { frame: frame::text(payload), class: Class::Control });
+        let pushed = connection.socket.push(now, Outgoing { frame, class: Class::Control });
         self.mark_dirty(index);
         match pushed {
             Pushed::Queued(number) => Some(number),

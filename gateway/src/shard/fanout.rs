@@ -3,19 +3,16 @@
 //! Copies go into the sockets' queues at once and are written at the end of the turn, so that all that is ready for one
 //! socket leaves in one write; only then is it known whether a copy was `written` or is `queued`.
 
-use bytes::Bytes;
-use holdfast_protocol::dialect::{self, Dialect};
 use holdfast_protocol::wire::{Delivery, ReceiptPart, Target};
 
 use super::Shard;
-use super::actions::bare_frame;
+use super::frames::{Copies, Terms};
 use super::table::{Binding, CLEAN};
 use crate::clock::Now;
 use crate::link::{Key, ReceiptRef, SharedDelivery, ToHub};
 use crate::metrics::{Drop as DropReason, Reach};
 use crate::session::Event;
-use crate::socket::{Class, OWN_STREAM, Outgoing, Pushed, Socket};
-use crate::ws::frame;
+use crate::socket::{OWN_STREAM, Pushed, Socket};
 
 /// What a turn has to settle at its end.
 #[derive(Debug, Default)]
@@ -82,7 +79,6 @@ struct Fan<'a> {
 struct Share {
     target: usize,
     scope: u32,
-    json: Option<Bytes>,
 }
 
 impl<S: Socket> Shard<S> {
@@ -120,13 +116,13 @@ impl<S: Socket> Shard<S> {
     }
 
     fn deliver_to_target(&mut self, now: Now, fan: &mut Fan<'_>, target: usize) {
-        let mut share = Share { target, scope: OWN_STREAM, json: None };
+        let mut share = Share { target, scope: OWN_STREAM };
         match &fan.shared.delivery.targets[target] {
             Target::User(name) => {
                 let Some(user) = self.table.users.find(name) else { return };
                 for place in 0..self.table.users.members(user).len() {
                     let index = self.table.users.members(user)[place].connection;
-                    self.offer(now, fan, &mut share, index);
+                    self.offer(now, fan, &share, index);
                 }
             }
             Target::Room(name) => {
@@ -134,24 +130,24 @@ impl<S: Socket> Shard<S> {
                 share.scope = room;
                 for place in 0..self.table.rooms.members(room).len() {
                     let index = self.table.rooms.members(room)[place].connection;
-                    self.offer(now, fan, &mut share, index);
+                    self.offer(now, fan, &share, index);
                 }
             }
             Target::Connection(id) => {
                 if let Some(index) = self.table.by_id(*id) {
-                    self.offer(now, fan, &mut share, index);
+                    self.offer(now, fan, &share, index);
                 }
             }
             Target::All => {
                 for index in 0..self.highest_slot() {
-                    self.offer(now, fan, &mut share, u32::try_from(index).unwrap_or(u32::MAX));
+                    self.offer(now, fan, &share, u32::try_from(index).unwrap_or(u32::MAX));
                 }
             }
         }
     }
 
     /// Offers one copy: selection, filters, pause, queue.
-    fn offer(&mut self, now: Now, fan: &mut Fan<'_>, share: &mut Share, index: u32) {
+    fn offer(&mut self, now: Now, fan: &mut Fan<'_>, share: &Share, index: u32) {
         let Some(connection) = self.table.get_mut(index) else { return };
         if connection.closing || !matches!(connection.binding, Binding::Bound { .. }) || connection.mark == fan.mark {
             return;
@@ -159,6 +155,13 @@ impl<S: Socket> Shard<S> {
         connection.mark = fan.mark;
         let delivery = &fan.shared.delivery;
         if !passes(delivery, &connection.session, connection.id) {
+            fan.part.filtered += 1;
+            return;
+        }
+        let copies = Copies::of(fan.shared, share.target, &connection.session);
+        if copies.is_empty() {
+            // It listens to nothing of this target; as a member of another it may.
+            connection.mark = fan.mark.wrapping_sub(1);
             fan.part.filtered += 1;
             return;
         }
@@ -179,19 +182,15 @@ impl<S: Socket> Shard<S> {
             self.feed(now, index, Event::MissedWhilePaused { room });
             return;
         }
-        let dialect = connection.session.dialect();
-        let frame = match dialect {
-            Dialect::Json => share.json.get_or_insert_with(|| fan.shared.json_frame(share.target, json_of)).clone(),
-            Dialect::Bare => fan.shared.bare_frame(bare_of),
-        };
-        let class = Class::Message { scope: share.scope, expires_ms: fan.expires_ms, key: fan.key };
-        let pushed = connection.socket.push(now, Outgoing { frame, class });
+        let can_ack = copies.can_ack;
+        let terms = Terms { scope: share.scope, expires_ms: fan.expires_ms, key: fan.key };
+        let pushed = copies.push(now, &mut connection.socket, terms);
         let key = Key { index, generation: connection.generation };
         self.mark_dirty(index);
         match pushed {
             Pushed::Queued(number) => {
                 self.cells.deliveries[fan.reach as usize].add(1);
-                if fan.acked && dialect == Dialect::Json {
+                if fan.acked && can_ack {
                     if self.acks.track(key) {
                         fan.part.ackable += 1;
                     } else {
@@ -251,15 +250,6 @@ pub(super) fn passes(
                 .identity()
                 .is_some_and(|identity| delivery.except_users.iter().any(|user| **user == *identity.user)));
     !is_excepted && delivery.only.iter().all(|condition| session.matches(condition))
-}
-
-pub(super) fn json_of(delivery: &Delivery, room: Option<&str>) -> Bytes {
-    frame::text(&dialect::json::delivery(delivery, room))
-}
-
-pub(super) fn bare_of(delivery: &Delivery) -> Bytes {
-    let (text, payload) = dialect::bare::delivery(delivery);
-    bare_frame(text, &payload)
 }
 
 /// `Hf-Key` as a number: FNV-1a with a final mix. Keys of one scope collide once in 2^32 pairs of them.

@@ -11,6 +11,7 @@ mod actions;
 mod commands;
 mod drain;
 mod fanout;
+mod frames;
 mod inbox;
 mod names;
 mod questions;

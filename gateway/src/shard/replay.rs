@@ -5,18 +5,18 @@
 
 use std::sync::Arc;
 
-use holdfast_protocol::dialect::Dialect;
 use holdfast_protocol::position::Recovery;
 use holdfast_protocol::wire::{Kept, Target};
 
 use super::Shard;
-use super::fanout::{bare_of, conflation_key, json_of, passes};
+use super::fanout::{conflation_key, passes};
+use super::frames::{Copies, Terms};
 use super::table::Binding;
 use crate::clock::Now;
 use crate::link::{ConnRef, Granted, Replay, ToHub};
 use crate::metrics::{Drop as DropReason, Reach};
 use crate::session::{Event, GapScope, Outcome};
-use crate::socket::{Class, OWN_STREAM, Outgoing, Pushed, Socket};
+use crate::socket::{OWN_STREAM, Pushed, Socket};
 
 /// A stream in which a connection is behind.
 #[derive(Debug)]
@@ -133,13 +133,9 @@ impl<S: Socket> Shard<S> {
             if connection.closing || !passes(delivery, &connection.session, connection.id) {
                 continue;
             }
-            let frame = match connection.session.dialect() {
-                Dialect::Json => shared.json_frame(0, json_of),
-                Dialect::Bare => shared.bare_frame(bare_of),
-            };
             let key = delivery.key.as_ref().map(|key| conflation_key(key));
-            let class = Class::Message { scope, expires_ms: delivery.expires_ms, key };
-            let pushed = connection.socket.push(now, Outgoing { frame, class });
+            let terms = Terms { scope, expires_ms: delivery.expires_ms, key };
+            let pushed = Copies::of(shared, 0, &connection.session).push(now, &mut connection.socket, terms);
             self.mark_dirty(index);
             let reach = if scope == OWN_STREAM { Reach::User } else { Reach::Room };
             match pushed {

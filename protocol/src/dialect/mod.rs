@@ -17,23 +17,30 @@ pub enum Dialect {
     Json,
     /// The payload and nothing else, both ways.
     Bare,
+    /// STOMP 1.0, 1.1 or 1.2, as CONNECT settles.
+    Stomp,
 }
 
 impl Dialect {
     /// Each dialect.
-    pub const ALL: [Self; 2] = [Self::Json, Self::Bare];
+    pub const ALL: [Self; 3] = [Self::Json, Self::Bare, Self::Stomp];
 
-    /// The sub-protocol that asks for it.
-    pub const fn subprotocol(self) -> &'static str {
+    /// The sub-protocols that ask for it, the best last.
+    pub const fn subprotocols(self) -> &'static [&'static str] {
         match self {
-            Self::Json => "holdfast.v1.json",
-            Self::Bare => "holdfast.v1.bare",
+            Self::Json => &["holdfast.v1.json"],
+            Self::Bare => &["holdfast.v1.bare"],
+            Self::Stomp => &["v10.stomp", "v11.stomp", "v12.stomp"],
         }
     }
 
-    /// The dialect that this sub-protocol asks for.
-    pub fn from_subprotocol(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|dialect| dialect.subprotocol() == name)
+    /// The dialect that this sub-protocol asks for, and the place of the name among its
+    /// [sub-protocols](Self::subprotocols).
+    pub fn from_subprotocol(name: &str) -> Option<(Self, usize)> {
+        Self::ALL.into_iter().find_map(|dialect| {
+            let place = dialect.subprotocols().iter().position(|known| *known == name)?;
+            Some((dialect, place))
+        })
     }
 }
 
@@ -93,9 +100,11 @@ mod tests {
     }
 
     #[test]
-    fn each_dialect_has_its_subprotocol() {
+    fn each_dialect_has_its_subprotocols() {
         for dialect in Dialect::ALL {
-            assert_eq!(Dialect::from_subprotocol(dialect.subprotocol()), Some(dialect));
+            for (place, name) in dialect.subprotocols().iter().enumerate() {
+                assert_eq!(Dialect::from_subprotocol(name), Some((dialect, place)));
+            }
         }
         assert_eq!(Dialect::from_subprotocol("Holdfast.v1.json"), None);
     }

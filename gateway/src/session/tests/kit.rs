@@ -157,6 +157,7 @@ fn show(action: &Action) -> String {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     match action {
         Action::Reply(payload) => text(payload),
+        Action::ReplyBinary(payload) => format!("binary {}", text(payload)),
         Action::Gap(payload) => format!("gap {}", text(payload)),
         Action::Verify { ticket, token, device } => {
             format!(

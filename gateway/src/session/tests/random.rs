@@ -53,7 +53,7 @@ impl World {
                     self.under_way.push(action);
                 }
                 Action::Publish { ticket: None, .. } | Action::Rebind(_) | Action::Acked { .. } | Action::Gap(_) => {}
-                Action::Bind { .. } | Action::Close { .. } => panic!("{action:?}"),
+                Action::ReplyBinary(_) | Action::Bind { .. } | Action::Close { .. } => panic!("{action:?}"),
             }
         }
     }

@@ -69,6 +69,13 @@ pub fn error(version: Version, message: &str, receipt_id: Option<&str>, detail: 
     out
 }
 
+/// The ERROR frame for a client that speaks no version we know.
+pub fn unknown_version() -> Vec<u8> {
+    let all = Version::ALL;
+    format!("ERROR\nversion:{all}\nmessage:no common version\ncontent-type:text/plain\ncontent-length:0\n\n\0")
+        .into_bytes()
+}
+
 impl MessageTail {
     /// Encodes the shared part once per message and version.
     pub fn new(

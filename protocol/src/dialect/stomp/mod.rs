@@ -6,10 +6,12 @@
 mod encode;
 mod escape;
 mod frame;
+mod message;
 mod parser;
 mod version;
 
-pub use encode::{Connected, MessageTail, connected, error, message_frame, receipt};
+pub use encode::{Connected, MessageTail, connected, error, message_frame, receipt, unknown_version};
 pub use frame::{Command, Frame};
+pub use message::{Body, Message, message};
 pub use parser::{Limits, ParseError, Parser};
 pub use version::{UnknownVersion, Version};

@@ -1,0 +1,87 @@
+//! The frames that one connection gets of a delivery, each encoded once per node and form.
+
+use bytes::Bytes;
+use holdfast_protocol::dialect::{self, Dialect, stomp};
+use holdfast_protocol::wire::{Delivery, Target};
+use smallvec::{SmallVec, smallvec};
+
+use super::actions::bare_frame;
+use crate::clock::Now;
+use crate::link::SharedDelivery;
+use crate::session::{Session, Variant};
+use crate::socket::{Class, Outgoing, Pushed, Socket};
+use crate::ws::frame;
+
+/// One frame; in dialect `stomp` one for each subscription that hears the delivery, and perhaps none.
+pub(super) struct Copies {
+    frames: SmallVec<[Bytes; 1]>,
+    /// The client acknowledges messages.
+    pub(super) can_ack: bool,
+}
+
+/// What is the same for all copies.
+#[derive(Clone, Copy)]
+pub(super) struct Terms {
+    pub(super) scope: u32,
+    pub(super) expires_ms: Option<u64>,
+    pub(super) key: Option<u64>,
+}
+
+impl Copies {
+    /// Those of a delivery, by way of its target with this index.
+    pub(super) fn of(shared: &SharedDelivery, target: usize, session: &Session) -> Self {
+        match session.dialect() {
+            Dialect::Json => Self { frames: smallvec![shared.json_frame(target, json_of)], can_ack: true },
+            Dialect::Bare => Self { frames: smallvec![shared.bare_frame(bare_of)], can_ack: false },
+            Dialect::Stomp => {
+                let room = match shared.delivery.targets.get(target) {
+                    Some(Target::Room(room)) => Some(room.as_str()),
+                    _ => None,
+                };
+                let mut copies = Self { frames: SmallVec::new(), can_ack: false };
+                for variant in session.variants(&shared.delivery, room) {
+                    copies.can_ack |= variant.ack;
+                    copies.frames.push(shared.stomp_frame(&variant, stomp_of));
+                }
+                copies
+            }
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.frames.is_empty()
+    }
+
+    /// Queues them all; what became of the last that was not simply refused.
+    pub(super) fn push<S: Socket>(self, now: Now, socket: &mut S, terms: Terms) -> Pushed {
+        let mut pushed = Pushed::Dropped;
+        for (place, frame) in self.frames.into_iter().enumerate() {
+            // Frames of one message for several subscriptions do not replace one another.
+            let key = terms.key.map(|key| key.wrapping_add(place as u64));
+            let class = Class::Message { scope: terms.scope, expires_ms: terms.expires_ms, key };
+            match socket.push(now, Outgoing { frame, class }) {
+                Pushed::Dropped => {}
+                Pushed::Overflow => return Pushed::Overflow,
+                queued @ Pushed::Queued(_) => pushed = queued,
+            }
+        }
+        pushed
+    }
+}
+
+fn json_of(delivery: &Delivery, room: Option<&str>) -> Bytes {
+    frame::text(&dialect::json::delivery(delivery, room))
+}
+
+fn bare_of(delivery: &Delivery) -> Bytes {
+    let (text, payload) = dialect::bare::delivery(delivery);
+    bare_frame(text, &payload)
+}
+
+fn stomp_of(delivery: &Delivery, variant: &Variant<'_>) -> Bytes {
+    let Variant { version, subscription, destination, ack } = *variant;
+    match stomp::message(&stomp::Message::of(delivery, version, subscription, destination, ack)) {
+        stomp::Body::Text(payload) => frame::text(&payload),
+        stomp::Body::Binary(payload) => frame::binary(&payload),
+    }
+}
