@@ -174,7 +174,11 @@ fn messages() -> Vec<(&'static str, Bytes, Again)> {
         ("packet_deliveries", packet(deliveries).encode(), node_bound),
         ("packet_commands", packet(commands()).encode(), node_bound),
         ("packet_questions", packet(questions()).encode(), node_bound),
-        ("roster_ack", NodeBound::RosterAck { router: router(), seq: 300, kept: Position::new("e1", 17) }.encode(), node_bound),
+        (
+            "roster_ack",
+            NodeBound::RosterAck { router: router(), seq: 300, kept: Position::new("e1", 17) }.encode(),
+            node_bound,
+        ),
         ("snapshot_ask", NodeBound::SnapshotAsk { router: router() }.encode(), node_bound),
         ("ping", NodeBound::Ping.encode(), node_bound),
         ("report", report().encode(), router_bound),
