@@ -14,11 +14,13 @@ use holdfast_protocol::id::NodeId;
 use prometheus::Registry;
 use tokio::runtime::Builder;
 
+use crate::clock::unix_ms;
 use crate::config::RouterSettings;
 use crate::core::Router;
 use crate::metrics::Metrics;
-use crate::pump::{Conditions, Parts, Pump, unix_ms};
+use crate::pump::{Conditions, Parts, Pump};
 use crate::service::MicroService;
+use crate::stream::{Keeper, Listening};
 
 /// For the last messages and the last tasks.
 const FINISH_DEADLINE: Duration = Duration::from_secs(2);
@@ -77,7 +79,7 @@ async fn serve(node: NodeId, settings: &RouterSettings) -> Result<(), AppError> 
         bus: readiness.condition("bus", "not connected"),
         live: readiness.condition("roster", "gathering rosters"),
     };
-    let admin = Admin::bind(&settings.admin, registry, readiness).await?;
+    let admin = Admin::bind(&settings.admin, registry, readiness.clone()).await?;
     let address = admin.address();
     admin.serve(&tasks);
 
@@ -86,6 +88,12 @@ async fn serve(node: NodeId, settings: &RouterSettings) -> Result<(), AppError> 
     let subjects = core.subjects.clone();
     let service = MicroService::new(&settings.service.name, node.as_str(), &subjects, unix_ms());
     let router = Router::new(node, core);
+    let kept = settings.kept.enabled.then(|| {
+        let condition = readiness.condition("kept", "not looked at yet");
+        let (up, failures) = (metrics.stream.clone(), metrics.stream_failures.clone());
+        let keeper = Keeper::new(&bus, &subjects, &settings.kept, condition, up, failures);
+        Listening::start(keeper, &tasks)
+    });
     let parts = Parts {
         bus: bus.clone(),
         subjects,
@@ -93,6 +101,7 @@ async fn serve(node: NodeId, settings: &RouterSettings) -> Result<(), AppError> 
         service,
         metrics,
         conditions,
+        kept,
         shutdown: shutdown.clone(),
         admin: address,
     };

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use holdfast_daemon::admin::AdminSettings;
 use holdfast_daemon::bus::BusSettings;
-use holdfast_daemon::config::{Problems, Service};
+use holdfast_daemon::config::{ByteSize, Problems, Service};
 use holdfast_daemon::logging::LogSettings;
 use holdfast_daemon::telemetry::TraceSettings;
 use holdfast_protocol::subject::Subjects;
@@ -25,6 +25,8 @@ holdfast_daemon::settings! {
         pub rooms: RoomSettings,
         /// The queries as a NATS micro service.
         pub service: ServiceSettings,
+        /// Kept messages.
+        pub kept: KeptSettings,
         /// Bounds of what waits in the router.
         pub waiting: WaitingSettings,
         /// Logs.
@@ -72,6 +74,38 @@ holdfast_daemon::settings! {
     }
 }
 
+holdfast_daemon::choices! {
+    /// Where the stream of kept messages is stored.
+    pub enum Storage {
+        /// On disk.
+        File = "file",
+        /// In memory: lost with the server.
+        Memory = "memory",
+    }
+}
+
+holdfast_daemon::settings! {
+    /// Kept messages.
+    pub struct KeptSettings {
+        /// Whether the router makes a stream that keeps what is published on `keep` subjects, and delivers from it.
+        pub enabled: bool = "true",
+        /// The stream's name.
+        pub stream: String = "HF_KEPT",
+        /// How long a message is kept.
+        pub max_age: Duration = "24h",
+        /// How many messages are kept of one user or room.
+        pub max_per_subject: usize = "1000",
+        /// How many bytes are kept in all.
+        pub max_bytes: ByteSize = "1GiB",
+        /// How many servers keep it, 1 to 5.
+        pub replicas: usize = "1",
+        /// Where it is stored; takes effect when the stream is made.
+        pub storage: Storage = "file",
+        /// How far back a second publish with the same `Nats-Msg-Id` is recognised.
+        pub duplicate_window: Duration = "2m",
+    }
+}
+
 /// How the settings are found and checked.
 pub const SERVICE: Service<RouterSettings> = Service {
     name: "router",
@@ -91,7 +125,6 @@ pub const SERVICE: Service<RouterSettings> = Service {
         "drain",
         "endpoints",
         "echo",
-        "kept",
     ],
     rules,
 };
@@ -110,6 +143,22 @@ fn rules(settings: &RouterSettings, problems: &mut Problems) {
         if Pattern::parse(pattern).is_none() {
             problems.add("rooms.announce", format!("{pattern:?} is no pattern: ** may only be the last segment"));
         }
+    }
+    let kept = &settings.kept;
+    if !plain(&kept.stream) {
+        problems.add("kept.stream", "must be letters, digits, _ and -");
+    }
+    if !(1..=5).contains(&kept.replicas) {
+        problems.add("kept.replicas", "must be 1 to 5");
+    }
+    if kept.duplicate_window > kept.max_age {
+        problems.add("kept.duplicate_window", "must not be longer than kept.max_age");
+    }
+    if kept.max_per_subject == 0 {
+        problems.add("kept.max_per_subject", "must be at least 1");
+    }
+    if kept.max_bytes.get() == 0 {
+        problems.add("kept.max_bytes", "must be at least 1");
     }
     let waiting = &settings.waiting;
     let bounds = [
@@ -175,6 +224,8 @@ mod tests {
             ("service.name", "HOLDFAST_SERVICE__NAME", "a b"),
             ("roster.node_timeout", "HOLDFAST_ROSTER__NODE_TIMEOUT", "1s"),
             ("rooms.announce", "HOLDFAST_ROOMS__ANNOUNCE", "**/x"),
+            ("kept.replicas", "HOLDFAST_KEPT__REPLICAS", "6"),
+            ("kept.duplicate_window", "HOLDFAST_KEPT__MAX_AGE", "1s"),
             ("waiting.facts_max", "HOLDFAST_WAITING__FACTS_MAX", "0"),
         ] {
             let text = problems(&[(variable, value)]);

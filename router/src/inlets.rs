@@ -51,6 +51,8 @@ pub struct Work {
     commands: Subscription,
     sends: Subscription,
     queries: Subscription,
+    /// `None` where nothing is kept.
+    kept: Option<Subscription>,
 }
 
 /// What a turn of reading found.
@@ -141,12 +143,14 @@ impl Inlets {
 }
 
 impl Work {
-    /// Subscribes to sends, commands and queries.
+    /// Subscribes to sends, commands, queries, and where there are any to `kept` messages.
     ///
     /// # Errors
     /// The client takes no more subscriptions.
-    pub async fn open(bus: &Bus, subjects: &Subjects) -> Result<Self, BusError> {
+    pub async fn open(bus: &Bus, subjects: &Subjects, kept: bool) -> Result<Self, BusError> {
+        let kept = if kept { Some(bus.subscribe(subjects.kept_all(), "kept").await?) } else { None };
         Ok(Self {
+            kept,
             commands: bus.subscribe(subjects.ctl_all(), "ctl").await?,
             sends: bus.subscribe(subjects.send_all(), "send").await?,
             queries: bus.queue_subscribe(subjects.query(">"), QUEUE_GROUP.to_owned(), "query").await?,
@@ -154,10 +158,14 @@ impl Work {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>, reading: &mut Reading<'_>, budget: &mut Budget, found: &mut Found) {
-        let Self { commands, sends, queries } = self;
+        let Self { commands, sends, queries, kept } = self;
         budget.take(commands, cx, REQUESTS_PER_TURN, found, |message| reading.requested(&message, Traffic::Ctl));
         budget.take(sends, cx, SENDS_PER_TURN, found, |message| reading.requested(&message, Traffic::Send));
-        // Queries have a share of their own: a flood of sends must not shut them out.
+        // The others have a share of their own: a flood of sends must not shut them out.
+        *budget = Budget::new();
+        if let Some(kept) = kept {
+            budget.take(kept, cx, SENDS_PER_TURN, found, |message| reading.requested(&message, Traffic::Kept));
+        }
         *budget = Budget::new();
         budget.take(queries, cx, REQUESTS_PER_TURN, found, |message| {
             let started = Instant::now();
@@ -240,6 +248,7 @@ enum Traffic {
     Ctl,
     Send,
     Query,
+    Kept,
 }
 
 /// The headers of a NATS message.
@@ -288,6 +297,7 @@ impl Reading<'_> {
             Traffic::Ctl => Event::Ctl(request),
             Traffic::Send => Event::Send(request),
             Traffic::Query => Event::Query(request),
+            Traffic::Kept => Event::Kept(request),
         };
         self.router.apply(self.now, event);
     }

@@ -5,6 +5,7 @@
 //! matters; the rest is what a process needs.
 
 pub mod app;
+pub mod clock;
 pub mod config;
 pub mod metrics;
 
@@ -12,3 +13,4 @@ pub mod core;
 pub mod inlets;
 pub mod pump;
 pub mod service;
+pub mod stream;

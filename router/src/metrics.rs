@@ -35,6 +35,12 @@ pub struct Metrics {
     evictions: IntCounter,
     partition_moves: IntCounter,
     holds: IntCounter,
+    kept_headers_ignored: IntCounter,
+    kept_repeated: IntCounter,
+    /// Whether the stream of kept messages is there as it shall be.
+    pub stream: IntGauge,
+    /// Requests about the stream that failed.
+    pub stream_failures: IntCounter,
     fenced: IntCounter,
     /// From the first message of a turn to the hand-over of what follows from it.
     pub turn: Histogram,
@@ -103,6 +109,14 @@ impl Metrics {
             resync_ms: r.counter("resync_milliseconds_total", "Time from asking for a roster to having it.")?,
             evictions: r.counter("registry_stale_evictions_total", "Gateways given up without a word from them.")?,
             partition_moves: r.counter("partition_moves_total", "Partitions that became this router's.")?,
+            kept_headers_ignored: r.counter(
+                "kept_headers_ignored_total",
+                "Malformed headers of kept messages, which count for nothing.",
+            )?,
+            kept_repeated: r.counter("kept_repeated_total", "Kept messages forwarded again for a router that went.")?,
+            stream: r.gauge("kept_stream_up", "Whether the stream of kept messages is there.")?,
+            stream_failures: r
+                .counter("kept_stream_failures_total", "Requests about the stream of kept messages that failed.")?,
             holds: r.counter("holds_total", "Times this router held its work because its own beat was late.")?,
             fenced: r.counter("fenced_total", "Times this router stopped because it was cut off or given up.")?,
             turn: r
@@ -163,6 +177,8 @@ impl Metrics {
         self.resync_ms.inc_by(tally.resync_ms - was.resync_ms);
         self.evictions.inc_by(tally.nodes_lost - was.nodes_lost);
         self.partition_moves.inc_by(tally.partition_moves - was.partition_moves);
+        self.kept_headers_ignored.inc_by(tally.kept_headers_ignored - was.kept_headers_ignored);
+        self.kept_repeated.inc_by(tally.kept_repeated - was.kept_repeated);
         self.holds.inc_by(tally.holds - was.holds);
         self.fenced.inc_by(tally.fenced - was.fenced);
         self.show(gauges);

@@ -7,7 +7,7 @@ use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use async_nats::HeaderMap;
 use bytes::Bytes;
@@ -25,11 +25,13 @@ use tokio::sync::watch;
 use tokio::task::{coop, yield_now};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
+use crate::clock::Clock;
 use crate::core::Router;
 use crate::core::event::{Action, Event, Now, ServiceError};
 use crate::inlets::{Found, Inlets, Reading, Work};
 use crate::metrics::Metrics;
 use crate::service::MicroService;
+use crate::stream::Listening;
 
 /// Time-outs are noticed this late at most.
 const TICK: Duration = Duration::from_millis(20);
@@ -37,36 +39,6 @@ const TICK: Duration = Duration::from_millis(20);
 const TICKS_PER_CARRY: u32 = 5;
 /// Facts published in one turn: a storm of them must not hold up packets.
 const FACTS_PER_TURN: usize = 512;
-
-/// Where time comes from.
-#[derive(Debug)]
-pub struct Clock {
-    start: Instant,
-}
-
-impl Default for Clock {
-    fn default() -> Self {
-        Self { start: Instant::now() }
-    }
-}
-
-impl Clock {
-    /// The present moment.
-    pub fn now(&self) -> Now {
-        Now { ms: millis(self.start.elapsed()), unix_ms: unix_ms() }
-    }
-}
-
-/// The present moment in Unix milliseconds.
-#[expect(clippy::disallowed_methods, reason = "the one place where the router asks for the time of day")]
-pub fn unix_ms() -> u64 {
-    // A clock before 1970 tells nothing; 0 is as good as any.
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, millis)
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
 
 /// Where the ready line is. It comes when the router is live and no hand-over to it is under way: whoever waits for it
 /// gets each message once. A gateway that does not tell its roster holds it up for a while only.
@@ -96,6 +68,7 @@ pub struct Pump {
     conditions: Conditions,
     status: BoxStream<'static, BusStatus>,
     seen: BusStatus,
+    kept: Option<Listening>,
     tick: Interval,
     ticks: u32,
     stop: Pin<Box<dyn Future<Output = ()> + Send>>,
@@ -138,6 +111,8 @@ pub struct Parts {
     pub metrics: Metrics,
     /// Readiness.
     pub conditions: Conditions,
+    /// The stream of kept messages, where there is one.
+    pub kept: Option<Listening>,
     /// Tells when to leave.
     pub shutdown: Shutdown,
     /// What the ready line says of the admin listener.
@@ -150,13 +125,14 @@ impl Pump {
     /// # Errors
     /// The client takes no more subscriptions.
     pub async fn open(parts: Parts) -> Result<Self, BusError> {
-        let Parts { bus, subjects, router, service, metrics, conditions, shutdown, admin } = parts;
+        let Parts { bus, subjects, router, service, metrics, conditions, kept, shutdown, admin } = parts;
         let inlets = Inlets::open(&bus, &subjects, router.id(), &service).await?;
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Ok(Self {
             status: follow(bus.status()),
             seen: BusStatus::default(),
+            kept,
             inlets,
             bus,
             subjects,
@@ -210,6 +186,7 @@ impl Pump {
             bus: &self.bus,
         };
         let mut found = self.inlets.poll(cx, &mut reading, self.work.as_mut().filter(|_| takes_work));
+        found.any |= self.poll_stream(cx, now, found.more);
         found.any |= status_changed | self.poll_stop(cx, now) | self.poll_tick(cx, now) | self.router.has_facts();
         if found.any || found.ended { Poll::Ready((started, found)) } else { Poll::Pending }
     }
@@ -233,6 +210,17 @@ impl Pump {
             }
         }
         changed
+    }
+
+    /// Tells the core of the stream, once the copies that came before have been read.
+    fn poll_stream(&mut self, cx: &mut Context<'_>, now: Now, more: bool) -> bool {
+        let Some(listening) = &mut self.kept else { return false };
+        let Some(look) = listening.poll(cx, more) else { return false };
+        if let Some((epoch, last)) = &look.found {
+            let heard = listening.is_of(&look);
+            self.router.apply(now, Event::Stream { epoch, last: *last, heard });
+        }
+        true
     }
 
     fn poll_stop(&mut self, cx: &mut Context<'_>, now: Now) -> bool {
@@ -265,7 +253,8 @@ impl Pump {
                 self.announcement = Announcement::AwaitsRouter(now.ms);
             }
             Announcement::AwaitsRouter(since_ms)
-                if self.router.is_settled(now.ms) || now.ms >= since_ms + ANNOUNCEMENT_DELAY_MAX_MS =>
+                if (self.router.is_settled(now.ms) && self.kept.as_ref().is_none_or(Listening::has_looked))
+                    || now.ms >= since_ms + ANNOUNCEMENT_DELAY_MAX_MS =>
             {
                 self.announcement = Announcement::Made;
                 let node = self.router.id();
@@ -325,7 +314,10 @@ impl Pump {
             }
             Action::Answer { to, body } => self.answer(to.into_string(), body),
             Action::OpenWork => {
-                self.work = Some(Work::open(&self.bus, &self.subjects).await?);
+                self.work = Some(Work::open(&self.bus, &self.subjects, self.kept.is_some()).await?);
+                if let Some(listening) = &self.kept {
+                    listening.begin();
+                }
                 tracing::info!("Router is live");
             }
             Action::CloseWork => {
@@ -381,12 +373,12 @@ fn one_line(text: &str) -> String {
     text.chars().take(ERROR_CHARS_MAX).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
-/// The states of the connection, from the present one on.
-fn follow(mut status: watch::Receiver<BusStatus>) -> BoxStream<'static, BusStatus> {
+/// The states of something, from the present one on.
+pub(crate) fn follow<T: Clone + Send + Sync + 'static>(mut status: watch::Receiver<T>) -> BoxStream<'static, T> {
     status.mark_changed();
     stream::unfold(status, |mut status| async move {
         status.changed().await.ok()?;
-        let now = *status.borrow_and_update();
+        let now = status.borrow_and_update().clone();
         Some((now, status))
     })
     .boxed()

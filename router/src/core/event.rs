@@ -62,6 +62,17 @@ pub enum Event<'a> {
     Ctl(Request<'a>),
     /// A query.
     Query(Request<'a>),
+    /// A copy of a kept message, as the stream republishes it.
+    Kept(Request<'a>),
+    /// What the stream of kept messages says of itself.
+    Stream {
+        /// Its incarnation.
+        epoch: &'a str,
+        /// The sequence of its last message.
+        last: u64,
+        /// Whether it said so after the last [`Action::OpenWork`] was done.
+        heard: bool,
+    },
     /// Time has passed; expected at least every 50 ms.
     Tick,
     /// Leave in order.
@@ -102,7 +113,7 @@ pub enum Action {
         /// Its body.
         body: Bytes,
     },
-    /// Subscribe to sends, commands and queries, before anything that follows is published.
+    /// Subscribe to sends, commands, queries and kept messages, before anything that follows is published.
     OpenWork,
     /// Drop those subscriptions with what they hold.
     CloseWork,

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 use holdfast_protocol::id::NodeId;
 use holdfast_protocol::limits::PARTITIONS;
+use holdfast_protocol::position::Position;
 use holdfast_protocol::wire::{NodeBeat, NodeBound, NodeState, PACKET_HEAD_BYTES_MAX, PacketBuilder};
 
 use super::event::Action;
@@ -281,7 +282,9 @@ impl Fleet {
     }
 
     /// Sends what was packed and owed in this turn.
-    pub(super) fn flush(&mut self, term: u64, actions: &mut Vec<Action>) {
+    /// Acknowledgements say up to where the stream of kept messages
+    /// was processed.
+    pub(super) fn flush(&mut self, term: u64, kept: Option<Position>, actions: &mut Vec<Action>) {
         let me = self.me;
         let mut dirty = std::mem::take(&mut self.dirty);
         for slot in dirty.drain(..) {
@@ -291,7 +294,7 @@ impl Fleet {
                 actions.push(node.finish(me, term));
             }
             if std::mem::take(&mut node.ack_due) {
-                let ack = NodeBound::RosterAck { router: me, seq: node.applied, kept: None };
+                let ack = NodeBound::RosterAck { router: me, seq: node.applied, kept: kept.clone() };
                 actions.push(Action::ToNode(node.id, ack.encode()));
             }
         }

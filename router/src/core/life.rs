@@ -67,6 +67,7 @@ impl Router {
         self.tally.drop(Dropped::PacketCutOff, u64::from(packed > 0));
         self.tally.drop(Dropped::ReceiptCutOff, self.receipts.discard() as u64);
         self.tally.drop(Dropped::QueryCutOff, self.questions.discard() as u64);
+        self.stream.cut_off();
         self.membership.restart(now.ms);
         self.own_nothing(now);
         self.actions.push(Action::CloseWork);
@@ -135,6 +136,7 @@ impl Router {
         }
         self.tally.partition_moves += gained.len() as u64;
         self.take_over(now, &gained, outcome.crashed_heard_ms);
+        self.forward_recent(now, &gained);
     }
 
     /// Sees to what the former owner of our new partitions may have left undone.
@@ -192,9 +194,9 @@ impl Router {
 
     fn left(&mut self, now: Now) {
         // A last beat as one that joins: nodes need not wait for our acknowledgements any more.
-        let beat = self.membership.beat(now.ms, RouterState::Joining);
+        let beat = self.membership.beat(now.ms, RouterState::Joining, None);
         if self.phase != Phase::Away {
-            self.fleet.flush(self.membership.term(), &mut self.actions);
+            self.fleet.flush(self.membership.term(), None, &mut self.actions);
             self.actions.push(Action::Beat(beat.encode()));
         }
         self.phase = Phase::Left;
@@ -204,7 +206,7 @@ impl Router {
     fn send_beat(&mut self, now: Now) {
         self.beat_ms = now.ms;
         let state = self.announced_state();
-        self.actions.push(Action::Beat(self.membership.beat(now.ms, state).encode()));
+        self.actions.push(Action::Beat(self.membership.beat(now.ms, state, self.stream.sent()).encode()));
     }
 
     pub(super) fn on_tick(&mut self, now: Now) {

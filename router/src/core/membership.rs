@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use holdfast_protocol::id::NodeId;
+use holdfast_protocol::position::Position;
 use holdfast_protocol::wire::{Fence, RouterBeat, RouterState};
 
 use super::ownership::Change;
@@ -89,8 +90,8 @@ impl Membership {
         self.peers.values().any(|peer| peer.state == RouterState::Live)
     }
 
-    /// The next beat.
-    pub(super) fn beat(&mut self, now_ms: u64, state: RouterState) -> RouterBeat {
+    /// The next beat, with how far the stream of kept messages was processed.
+    pub(super) fn beat(&mut self, now_ms: u64, state: RouterState, kept: Option<Position>) -> RouterBeat {
         self.number += 1;
         if self.under_way.len() == UNDER_WAY_MAX {
             self.under_way.pop_front();
@@ -103,7 +104,7 @@ impl Membership {
             term: self.term,
             live: self.live(),
             fences: self.fences.iter().copied().collect(),
-            kept: None,
+            kept,
         }
     }
 
@@ -232,7 +233,7 @@ mod tests {
     }
 
     fn live_beat(from: &mut Membership, now_ms: u64) -> RouterBeat {
-        from.beat(now_ms, RouterState::Live)
+        from.beat(now_ms, RouterState::Live, None)
     }
 
     /// Two routers that know each other, both live at 0.
@@ -270,7 +271,7 @@ mod tests {
         a.hear(1000, &old);
         assert!(!a.is_proven(1000) && a.live().is_empty());
 
-        let fresh = a.beat(1001, RouterState::Joining);
+        let fresh = a.beat(1001, RouterState::Joining, None);
         a.hear(1002, &fresh);
         assert!(a.is_proven(1003));
     }
@@ -310,7 +311,7 @@ mod tests {
         assert!(b.hear(730, &beat).fenced);
         assert!(!b.hear(740, &beat).fenced, "obeyed already");
         b.restart(740);
-        let joining = b.beat(740, RouterState::Joining);
+        let joining = b.beat(740, RouterState::Joining, None);
         assert_eq!(a.hear(750, &joining).change, None);
         assert!(live_beat(&mut a, 760).fences.is_empty());
         let live = live_beat(&mut b, 770);
@@ -320,7 +321,7 @@ mod tests {
     #[test]
     fn one_who_leaves_is_no_crash_and_leaves_no_fence() {
         let (mut a, mut b) = pair();
-        let leaving = b.beat(10, RouterState::Leaving);
+        let leaving = b.beat(10, RouterState::Leaving, None);
 
         assert_eq!(a.hear(20, &leaving).change, Some(Change::Orderly));
         assert_eq!(a.tick(2000), Outcome::default());
@@ -330,7 +331,7 @@ mod tests {
     #[test]
     fn one_who_starts_over_is_out_at_once() {
         let (mut a, mut b) = pair();
-        let joining = b.beat(10, RouterState::Joining);
+        let joining = b.beat(10, RouterState::Joining, None);
         assert_eq!(a.hear(20, &joining).change, Some(Change::Crash));
         assert_eq!(a.live(), [router(1)]);
     }

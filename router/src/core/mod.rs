@@ -21,6 +21,7 @@ mod sync;
 mod table;
 
 mod commands;
+mod kept;
 mod life;
 mod queries;
 mod reports;
@@ -102,6 +103,7 @@ pub struct Router {
     /// Numbers the message ids we make.
     made: u64,
     scratch: Scratch,
+    stream: kept::Stream,
     tally: Tally,
     actions: Vec<Action>,
 }
@@ -152,6 +154,7 @@ impl Router {
             number: 0,
             made: 0,
             scratch: Scratch::default(),
+            stream: kept::Stream::default(),
             tally: Tally::default(),
             actions: Vec::new(),
             settings,
@@ -181,6 +184,8 @@ impl Router {
             Event::Send(request) => self.on_send(now, request),
             Event::Ctl(request) => self.on_ctl(now, request),
             Event::Query(request) => self.on_query(now, request),
+            Event::Kept(request) => self.on_kept(now, request),
+            Event::Stream { epoch, last, heard } => self.on_stream(now, epoch, last, heard),
             Event::Tick => self.on_tick(now),
             Event::Leave => self.on_leave(now),
         }
@@ -202,7 +207,8 @@ impl Router {
                 actions.extend(self.actions.extract_if(.., |action| matches!(action, Action::Beat(_))));
                 return;
             }
-            self.fleet.flush(self.membership.term(), &mut self.actions);
+            self.fleet.flush(self.membership.term(), self.stream.processed(), &mut self.actions);
+            self.stream.note_sent();
             if self.is_proven(now) {
                 let sent = self.presence.drain(&self.settings.subjects, facts_max, &mut self.actions);
                 self.tally.facts += sent as u64;

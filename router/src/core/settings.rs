@@ -58,6 +58,8 @@ pub const REPLIES_FROM_MS: u64 = 40;
 /// … and until when the old one does. The two hear of the change apart by what a busy machine makes a process wait; of
 /// two answers the asker takes the first, for none it waits in vain.
 pub const REPLIES_UNTIL_MS: u64 = 150;
+/// How far back an heir forwards kept messages again: longer than it takes to give up a router.
+pub const KEPT_RECENT_MS: u64 = 3_000;
 /// A node whose beat has not come for so long is pinged: its interval of 500 and 700 more.
 pub const NODE_OVERDUE_MS: u64 = 1_200;
 /// Between two pings of a node.

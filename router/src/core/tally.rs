@@ -15,11 +15,14 @@ pub enum Kind {
     Many,
     /// `ctl.*`
     Command,
+    /// `keep.*`
+    Kept,
 }
 
 impl Kind {
     /// Each kind.
-    pub const ALL: [Self; 6] = [Self::User, Self::Room, Self::Connection, Self::All, Self::Many, Self::Command];
+    pub const ALL: [Self; 7] =
+        [Self::User, Self::Room, Self::Connection, Self::All, Self::Many, Self::Command, Self::Kept];
 
     /// The label.
     pub const fn label(self) -> &'static str {
@@ -30,6 +33,7 @@ impl Kind {
             Self::All => "all",
             Self::Many => "many",
             Self::Command => "command",
+            Self::Kept => "kept",
         }
     }
 }
@@ -81,11 +85,15 @@ pub enum Dropped {
     QueryRefused,
     /// A fact, too many waited.
     Fact,
+    /// A copy of a kept message without the stream's headers, or on a subject that names nobody.
+    KeptUnreadable,
+    /// A copy of a kept message, too many waited to be told the stream's epoch.
+    KeptWaiting,
 }
 
 impl Dropped {
     /// Each reason.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::NotLive,
         Self::ReceiptCutOff,
         Self::QueryCutOff,
@@ -94,6 +102,8 @@ impl Dropped {
         Self::ReceiptEarly,
         Self::QueryRefused,
         Self::Fact,
+        Self::KeptUnreadable,
+        Self::KeptWaiting,
     ];
 
     /// The label.
@@ -107,6 +117,8 @@ impl Dropped {
             Self::ReceiptEarly => "receipt_early",
             Self::QueryRefused => "query_refused",
             Self::Fact => "fact",
+            Self::KeptUnreadable => "kept_unreadable",
+            Self::KeptWaiting => "kept_waiting",
         }
     }
 }
@@ -115,9 +127,9 @@ impl Dropped {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tally {
     /// Messages handled, by [`Kind`] and [`Routed`].
-    pub routed: [[u64; 4]; 6],
+    pub routed: [[u64; 4]; 7],
     /// Things thrown away, by [`Dropped`].
-    pub dropped: [u64; 8],
+    pub dropped: [u64; 10],
     /// Receipts with all nodes' reports.
     pub receipts_complete: u64,
     /// Receipts that some node was late for.
@@ -134,6 +146,10 @@ pub struct Tally {
     pub nodes_lost: u64,
     /// Partitions that became ours.
     pub partition_moves: u64,
+    /// Headers of kept messages that count for nothing: malformed.
+    pub kept_headers_ignored: u64,
+    /// Kept messages that were forwarded again for routers that are gone.
+    pub kept_repeated: u64,
     /// Times we held what we had because our own voice did not come back in time.
     pub holds: u64,
     /// Times we stopped because others or the bus had given us up.

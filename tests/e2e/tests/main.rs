@@ -27,6 +27,8 @@ mod handshake;
 mod headers;
 /// The roster after gateways die or freeze, and after the bus was away.
 mod healing;
+/// Kept messages and resume.
+mod kept;
 /// Signature algorithms, JWKS files and URLs.
 mod keys;
 /// Bad input, limits, and the close catalogue.

@@ -1,0 +1,305 @@
+//! The stream of kept messages: made where it is missing, brought to our settings when this router begins to listen, and
+//! looked at every other second. Works beside the routing and never holds it up; without JetStream it tries for ever.
+//!
+//! The stream's epoch is text in its metadata: random, so that a stream made anew is told from the one before.
+
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use async_nats::jetstream::context::{CreateStreamErrorKind, GetStreamErrorKind};
+use async_nats::jetstream::stream::{Config, DiscardPolicy, Info, Republish, StorageType};
+use async_nats::jetstream::{self, ErrorCode};
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
+use holdfast_daemon::admin::Condition;
+use holdfast_daemon::bus::Bus;
+use holdfast_daemon::logging::chain;
+use holdfast_daemon::random;
+use holdfast_daemon::shutdown::Tasks;
+use holdfast_protocol::kept::EPOCH_METADATA;
+use holdfast_protocol::position::is_epoch;
+use holdfast_protocol::subject::Subjects;
+use prometheus::{IntCounter, IntGauge};
+use tokio::sync::watch;
+
+use crate::config::{KeptSettings, Storage};
+use crate::pump::follow;
+
+/// How long JetStream may take for an answer.
+const ANSWER_WITHIN: Duration = Duration::from_secs(3);
+/// Between two looks at a stream that is there.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// After the first failure; doubled with each further one, …
+const RETRY_AFTER: Duration = Duration::from_millis(250);
+/// … up to this.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(10);
+
+/// What a look at the stream found.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Look {
+    /// The number of the listening that was under way before the look; 0 for none.
+    pub listening: u64,
+    /// Epoch and last sequence; `None` where there is no answer.
+    pub found: Option<(String, u64)>,
+}
+
+/// The routing's end: tells that it listens, and hears what was found.
+pub struct Listening {
+    number: watch::Sender<u64>,
+    looks: BoxStream<'static, Look>,
+    /// The number of the last look.
+    looked: Option<u64>,
+    /// A look that nobody was told of yet.
+    fresh: Option<Look>,
+}
+
+impl std::fmt::Debug for Listening {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Listening").field("number", &*self.number.borrow()).finish_non_exhaustive()
+    }
+}
+
+impl Listening {
+    /// Starts what sees to the stream.
+    pub fn start(keeper: Keeper, tasks: &Tasks) -> Self {
+        let ((number, heard), (found, looks)) = (watch::channel(0), watch::channel(Look::default()));
+        let stopped = tasks.stopped();
+        tasks.spawn("kept", async move {
+            tokio::select! {
+                () = keeper.run(heard, found) => {}
+                () = stopped => {}
+            }
+        });
+        Self { number, looks: follow(looks), looked: None, fresh: None }
+    }
+
+    /// We have begun to listen: what is found from now on holds for it.
+    pub fn begin(&self) {
+        self.number.send_modify(|number| *number += 1);
+    }
+
+    /// Whether this was found after we began to listen.
+    pub fn is_of(&self, look: &Look) -> bool {
+        look.listening == *self.number.borrow()
+    }
+
+    /// Whether the stream was looked at since we began to listen.
+    pub fn has_looked(&self) -> bool {
+        self.looked == Some(*self.number.borrow())
+    }
+
+    /// What was found last, once; not while there is `more` to read of what came before.
+    pub fn poll(&mut self, cx: &mut Context<'_>, more: bool) -> Option<Look> {
+        while let Poll::Ready(Some(look)) = self.looks.poll_next_unpin(cx) {
+            self.fresh = Some(look);
+        }
+        let look = self.fresh.take_if(|_| !more)?;
+        self.looked = Some(look.listening);
+        Some(look)
+    }
+}
+
+/// Why there is no stream to speak of.
+#[derive(Debug, thiserror::Error)]
+enum StreamError {
+    #[error("cannot look at the stream")]
+    Look(#[source] jetstream::context::GetStreamError),
+    #[error("cannot make the stream")]
+    Make(#[source] jetstream::context::CreateStreamError),
+    #[error("cannot bring the stream to the settings")]
+    Update(#[source] jetstream::context::UpdateStreamError),
+    #[error("the stream was taken away meanwhile")]
+    Gone,
+}
+
+/// Sees to the stream.
+#[derive(Debug)]
+pub struct Keeper {
+    context: jetstream::Context,
+    wanted: Config,
+    condition: Condition,
+    up: IntGauge,
+    failures: IntCounter,
+    /// The listening for which the stream was compared with the settings.
+    compared: Option<u64>,
+    /// The last sequence that was seen, and of which epoch.
+    seen: Option<(String, u64)>,
+    complaint: String,
+}
+
+impl Keeper {
+    /// Of the stream that the settings describe.
+    pub fn new(
+        bus: &Bus,
+        subjects: &Subjects,
+        settings: &KeptSettings,
+        condition: Condition,
+        up: IntGauge,
+        failures: IntCounter,
+    ) -> Self {
+        let mut context = jetstream::new(bus.client().clone());
+        context.set_timeout(ANSWER_WITHIN);
+        condition.noted("no stream yet");
+        let wanted = wanted(subjects, settings);
+        Self { context, wanted, condition, up, failures, compared: None, seen: None, complaint: String::new() }
+    }
+
+    /// Looks at the stream for ever: at once when `listening` changes, and from time to time.
+    pub async fn run(mut self, mut listening: watch::Receiver<u64>, looks: watch::Sender<Look>) {
+        let mut retry_after = RETRY_AFTER;
+        loop {
+            let number = *listening.borrow_and_update();
+            let found = self.look(number).await;
+            let pause = if found.is_some() { LOOK_EVERY } else { retry_after };
+            retry_after = if found.is_some() { RETRY_AFTER } else { (retry_after * 2).min(RETRY_AFTER_MAX) };
+            looks.send_replace(Look { listening: number, found });
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                changed = listening.changed() => if changed.is_err() { return },
+            }
+        }
+    }
+
+    async fn look(&mut self, listening: u64) -> Option<(String, u64)> {
+        match self.find(listening).await {
+            Ok(found) => {
+                if !self.complaint.is_empty() {
+                    self.complaint.clear();
+                    tracing::info!(stream = self.wanted.name, "The stream of kept messages is there");
+                }
+                self.up.set(1);
+                self.condition.met();
+                Some(found)
+            }
+            Err(error) => {
+                let complaint = chain(&error).to_string();
+                self.failures.inc();
+                self.up.set(0);
+                self.condition.noted(complaint.clone());
+                if complaint != self.complaint {
+                    tracing::warn!(error = %complaint, stream = self.wanted.name, "No stream of kept messages");
+                    self.complaint = complaint;
+                }
+                None
+            }
+        }
+    }
+
+    async fn find(&mut self, listening: u64) -> Result<(String, u64), StreamError> {
+        let info = match self.info().await? {
+            Some(info) => info,
+            None => self.make().await?,
+        };
+        let info = self.compare(listening, info).await?;
+        // What others have made of it meanwhile counts, not what we meant it to be.
+        let epoch = epoch_of(&info.config).ok_or(StreamError::Gone)?.to_owned();
+        let found = (epoch, info.state.last_sequence);
+        self.seen = Some(found.clone());
+        Ok(found)
+    }
+
+    async fn info(&self) -> Result<Option<Info>, StreamError> {
+        match self.context.get_stream(&self.wanted.name).await {
+            Ok(stream) => Ok(Some(stream.cached_info().clone())),
+            Err(error) => match error.kind() {
+                GetStreamErrorKind::JetStream(cause) if cause.error_code() == ErrorCode::STREAM_NOT_FOUND => Ok(None),
+                _ => Err(StreamError::Look(error)),
+            },
+        }
+    }
+
+    async fn make(&self) -> Result<Info, StreamError> {
+        match self.context.create_stream(with_epoch(self.wanted.clone())).await {
+            Ok(stream) => {
+                tracing::info!(stream = self.wanted.name, "Made the stream of kept messages");
+                Ok(stream.cached_info().clone())
+            }
+            Err(error) => match error.kind() {
+                // Another router was faster.
+                CreateStreamErrorKind::JetStream(cause) if cause.error_code() == ErrorCode::STREAM_NAME_EXIST => {
+                    self.info().await?.ok_or(StreamError::Gone)
+                }
+                _ => Err(StreamError::Make(error)),
+            },
+        }
+    }
+
+    /// Brings the stream to the settings, once for each listening: routers whose settings differ must not quarrel.
+    async fn compare(&mut self, listening: u64, info: Info) -> Result<Info, StreamError> {
+        let mut config = if self.compared == Some(listening) {
+            info.config.clone()
+        } else {
+            brought_to(&self.wanted, info.config.clone())
+        };
+        let went_back = self.seen.as_ref().is_some_and(|(epoch, last)| {
+            epoch_of(&info.config) == Some(epoch.as_str()) && info.state.last_sequence < *last
+        });
+        if went_back || epoch_of(&config).is_none() {
+            config = with_epoch(config);
+        }
+        if config != info.config {
+            tracing::info!(stream = self.wanted.name, "Bringing the stream of kept messages to the settings");
+            self.context.update_stream(&config).await.map_err(StreamError::Update)?;
+            let info = self.info().await?.ok_or(StreamError::Gone)?;
+            self.compared = Some(listening);
+            return Ok(info);
+        }
+        self.compared = Some(listening);
+        Ok(info)
+    }
+}
+
+fn wanted(subjects: &Subjects, settings: &KeptSettings) -> Config {
+    let storage = match settings.storage {
+        Storage::File => StorageType::File,
+        Storage::Memory => StorageType::Memory,
+    };
+    Config {
+        name: settings.stream.clone(),
+        description: Some("Kept messages of Holdfast".to_owned()),
+        subjects: vec![subjects.keep_all()],
+        max_age: settings.max_age,
+        max_messages_per_subject: i64::try_from(settings.max_per_subject).unwrap_or(i64::MAX),
+        max_bytes: i64::try_from(settings.max_bytes.get()).unwrap_or(i64::MAX),
+        num_replicas: settings.replicas,
+        storage,
+        discard: DiscardPolicy::Old,
+        duplicate_window: settings.duplicate_window,
+        deny_delete: true,
+        deny_purge: true,
+        allow_direct: true,
+        republish: Some(Republish {
+            source: subjects.keep_all(),
+            destination: subjects.kept_all(),
+            headers_only: false,
+        }),
+        ..Config::default()
+    }
+}
+
+/// `present` with what is ours to say; its metadata and all else stay. How it is stored cannot be changed.
+fn brought_to(wanted: &Config, present: Config) -> Config {
+    Config {
+        subjects: wanted.subjects.clone(),
+        max_age: wanted.max_age,
+        max_messages_per_subject: wanted.max_messages_per_subject,
+        max_bytes: wanted.max_bytes,
+        num_replicas: wanted.num_replicas,
+        discard: wanted.discard,
+        duplicate_window: wanted.duplicate_window,
+        deny_delete: wanted.deny_delete,
+        deny_purge: wanted.deny_purge,
+        allow_direct: wanted.allow_direct,
+        republish: wanted.republish.clone(),
+        ..present
+    }
+}
+
+fn epoch_of(config: &Config) -> Option<&str> {
+    config.metadata.get(EPOCH_METADATA).map(String::as_str).filter(|epoch| is_epoch(epoch))
+}
+
+fn with_epoch(mut config: Config) -> Config {
+    config.metadata.insert(EPOCH_METADATA.to_owned(), format!("{:016x}", random::number()));
+    config
+}

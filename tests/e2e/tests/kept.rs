@@ -1,0 +1,109 @@
+//! Kept messages: stored before they are acknowledged, delivered from the stream once and in order, replayed on resume.
+
+use std::time::Duration;
+
+use holdfast_harness::service::header;
+use holdfast_harness::{Client, Cluster, Service, cluster, eventually, unique};
+use serde_json::{Value, json};
+
+/// Publishes until the stream has it, as services do; returns the acknowledgement. The message id lets the stream
+/// recognise a second attempt.
+async fn keep(service: &Service, subject: &str, data: &Value) -> Value {
+    let mut ack = Value::Null;
+    let id = unique("kept");
+    eventually("the stream acknowledges", async || {
+        let subject = service.subject(subject);
+        let mut headers = async_nats::HeaderMap::new();
+        headers.insert("Nats-Msg-Id", id.as_str());
+        let answer = service.request(subject, headers, data.to_string().into()).await;
+        let holdfast_harness::service::Answer::Reply(message) = answer else { return Err(format!("{answer:?}")) };
+        assert!(header(&message, "Nats-Service-Error").is_none(), "{message:?}");
+        ack = serde_json::from_slice(&message.payload).map_err(|error| error.to_string())?;
+        if ack["seq"].is_u64() { Ok(()) } else { Err(ack.to_string()) }
+    })
+    .await;
+    ack
+}
+
+fn seqs(client: &Client) -> Vec<u64> {
+    client.frames_of("message").iter().filter_map(|frame| frame["seq"].as_u64()).collect()
+}
+
+#[tokio::test]
+async fn a_kept_message_is_acknowledged_by_the_stream_and_delivered_with_its_position() {
+    let cluster = cluster::shared().await;
+    let (service, room, user) = (cluster.service().await, unique("r"), unique("ana"));
+    let client = cluster.gateway(0).connect(&user).await;
+    client.join(&room).await;
+
+    let to_room = keep(&service, &format!("keep.room.{room}"), &json!("room")).await;
+    let to_user = keep(&service, &format!("keep.user.{user}"), &json!("user")).await;
+
+    assert_eq!(client.until_messages(2).await.iter().map(|m| m.data.clone()).collect::<Vec<_>>(), ["room", "user"]);
+    assert_eq!(seqs(&client), [to_room["seq"].as_u64(), to_user["seq"].as_u64()].map(Option::unwrap_or_default));
+    for frame in client.frames_of("message") {
+        assert!(frame["epoch"].as_str().is_some_and(|epoch| !epoch.is_empty()), "{frame}");
+    }
+    client.ping().await;
+    assert_eq!(client.messages().len(), 2);
+}
+
+#[tokio::test]
+async fn who_joins_with_a_position_gets_what_came_after_it_and_then_what_comes() {
+    let cluster = cluster::shared().await;
+    let (service, room) = (cluster.service().await, unique("r"));
+    let subject = format!("keep.room.{room}");
+    let before = cluster.gateway(0).connect(&unique("ana")).await;
+    before.join(&room).await;
+    keep(&service, &subject, &json!(0)).await;
+    before.until_messages(1).await;
+    let seen = before.frames_of("message").remove(0);
+    before.close().await;
+    for number in 1..=3 {
+        keep(&service, &subject, &json!(number)).await;
+    }
+
+    let after = cluster.gateway(1).connect(&unique("ana")).await;
+    let since = json!({ "epoch": seen["epoch"], "seq": seen["seq"] });
+    let ok = after.ok(json!({ "type": "join", "room": room, "since": since })).await;
+    keep(&service, &subject, &json!(4)).await;
+
+    assert_eq!(ok["recovered"], true, "{ok}");
+    after.until_messages(4).await;
+    assert_eq!(after.data(), [json!(1), json!(2), json!(3), json!(4)]);
+    after.ping().await;
+    assert_eq!(after.messages().len(), 4);
+}
+
+#[tokio::test]
+async fn a_router_that_dies_loses_and_doubles_no_kept_message() {
+    const ROOMS: usize = 16;
+    const ROUNDS: usize = 60;
+    let mut cluster = Cluster::builder().routers(2).gateways(1).start().await;
+    let service = cluster.service().await;
+    let client = cluster.gateway(0).connect("ana").await;
+    let rooms: Vec<_> = (0..ROOMS).map(|number| format!("r{number}")).collect();
+    for room in &rooms {
+        client.join(room).await;
+    }
+
+    for round in 0..ROUNDS {
+        if round == ROUNDS / 3 {
+            cluster.remove_router(0);
+        }
+        for room in &rooms {
+            keep(&service, &format!("keep.room.{room}"), &json!(round)).await;
+        }
+        holdfast_harness::wait::pause(Duration::from_millis(20)).await;
+    }
+
+    let messages = client.until_messages(ROOMS * ROUNDS).await;
+    for room in &rooms {
+        let of_room = messages.iter().filter(|message| message.room.as_deref() == Some(room.as_str()));
+        let data: Vec<_> = of_room.map(|message| message.data.clone()).collect();
+        assert_eq!(data, (0..ROUNDS).map(|round| json!(round)).collect::<Vec<_>>(), "{room}");
+    }
+    assert!(client.frames_of("gap").iter().all(|gap| gap["all"].is_null()), "{:?}", client.frames_of("gap"));
+    client.ping().await;
+    assert_eq!(client.messages().len(), ROOMS * ROUNDS);
+}
