@@ -219,7 +219,7 @@ impl Hub {
                 Granted { start, replay: Replay { messages: Arc::clone(&messages), skip } }
             } else {
                 self.cells.kept_unrecovered.add(1);
-                let first = info.as_ref().and_then(|info| self.position(info.first.saturating_sub(1)));
+                let first = info.as_ref().and_then(|info| self.position(info.first));
                 let recovery = Some(Recovery::Lost { first });
                 Granted { start: Start { position: self.position(place), recovery }, replay: Replay::default() }
             };

@@ -228,12 +228,12 @@ fn what_cannot_be_told_for_sure_is_not_recovered() {
     let stream = Stream { first: 5, ..Stream::of_room(&[5, 8]) };
     let full = Stream { per_subject_max: 2, ..Stream::of_room(&[5, 8]) };
     for (stream, epoch, since, whole, first) in [
-        (&stream, "e1", 3, false, 4),
-        (&stream, "e1", 4, true, 4),
-        (&stream, "e0", 6, false, 4),
-        (&stream, "e1", 99, false, 4),
-        (&full, "e1", 4, false, 0),
-        (&full, "e1", 5, true, 0),
+        (&stream, "e1", 3, false, 5),
+        (&stream, "e1", 4, true, 5),
+        (&stream, "e0", 6, false, 5),
+        (&stream, "e1", 99, false, 5),
+        (&full, "e1", 4, false, 1),
+        (&full, "e1", 5, true, 1),
     ] {
         let mut scene = Scene::member(10);
         scene.joins_since(2, epoch, since);
