@@ -3,6 +3,7 @@
 mod autobahn;
 mod browser;
 mod chart;
+mod clients;
 
 use crate::{SKIPPED, run};
 use anyhow::Result;
@@ -39,7 +40,7 @@ pub(crate) fn run(suite: Suite, arguments: &[String]) -> Result<ExitCode> {
     let outcome = match suite {
         Suite::Conformance => autobahn::run(arguments)?,
         Suite::Browser => browser::run(arguments)?,
-        Suite::Clients => not_yet("a run of other people's client libraries"),
+        Suite::Clients => clients::run(arguments)?,
         Suite::Chart => chart::run(arguments)?,
         Suite::Faults => not_yet("network fault injection"),
     };

@@ -211,6 +211,11 @@ impl Listener {
         bounded("a message on the bus", self.subscriber.next()).await.expect("the subscription stands")
     }
 
+    /// The next message, however long it takes; `None` when the subscription has ended.
+    pub async fn take(&mut self) -> Option<Message> {
+        self.subscriber.next().await
+    }
+
     /// The next message that `wanted` accepts; others are passed over.
     pub async fn next_where(&mut self, mut wanted: impl FnMut(&Message) -> bool) -> Message {
         loop {

@@ -1,0 +1,116 @@
+//! Client libraries that nobody here wrote, against real processes: NATS, two routers, two gateways.
+//!
+//! Run by `cargo xtask test clients`, which installs the pinned libraries and says where. Each program under `node/` and
+//! `python/` drives its libraries against the same stage and prints a line per check; this one starts the stage, plays
+//! the domain service and the broken network, and adds up. Knows nothing of what the libraries do.
+
+mod report;
+mod service;
+
+use std::path::{Path, PathBuf};
+use std::process::{ExitCode, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use holdfast_harness::proxy::Proxy;
+use holdfast_harness::{Claims, Cluster};
+use report::Report;
+use serde_json::{Value, json};
+use tokio::process::Command;
+
+/// The programs, and what runs them.
+const PROGRAMS: [(&str, Language); 4] = [
+    ("node/stomp.mjs", Language::Node),
+    ("node/sockets.mjs", Language::Node),
+    ("python/stomp_py.py", Language::Python),
+    ("python/sockets.py", Language::Python),
+];
+
+/// The longest of them takes about a minute.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Language {
+    Node,
+    Python,
+}
+
+#[tokio::main]
+#[expect(clippy::print_stdout, clippy::print_stderr, reason = "the report is for whoever runs the suite")]
+async fn main() -> ExitCode {
+    let wanted: Vec<String> = std::env::args().skip(1).collect();
+    match run(&wanted).await {
+        Ok(summary) => {
+            println!("clients: {summary}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("clients: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(wanted: &[String]) -> anyhow::Result<String> {
+    let cluster = Cluster::builder()
+        .routers(2)
+        .gateways(2)
+        // The loss of heart-beats is to be seen within seconds.
+        .gateway_setting("HOLDFAST_SESSION__HEARTBEAT", "1s")
+        .start()
+        .await;
+    let stalling = Arc::new(Proxy::start(cluster.gateway(0).listen()).await);
+    let _service = service::start(cluster.service().await, Arc::clone(&stalling)).await;
+    let stage = stage(&cluster, &stalling);
+    let mut total = Report::default();
+    for (program, language) in PROGRAMS {
+        if !wanted.is_empty() && !wanted.iter().any(|wanted| program.contains(wanted.as_str())) {
+            continue;
+        }
+        let report = run_program(program, language, &stage).await.with_context(|| program.to_owned())?;
+        ensure!(report.passed > 0, "{program} checked nothing");
+        total.add(report);
+    }
+    ensure!(total.failed == 0, "{} checks failed", total.failed);
+    Ok(total.to_string())
+}
+
+/// What the programs are told.
+fn stage(cluster: &Cluster, stalling: &Proxy) -> Value {
+    let gateways: Vec<String> = cluster.gateways().iter().map(|gateway| gateway.listen().to_string()).collect();
+    let token = |user: &str| Claims::of(user).sign();
+    json!({
+        "gateways": gateways,
+        "stalling": stalling.address().to_string(),
+        "tokens": {
+            "ana": token("ana"),
+            "ben": token("ben"),
+            "expired": Claims::of("ana").expires_in(-60).sign(),
+            "roomless": Claims::of("eve").without("rooms").sign(),
+        },
+    })
+}
+
+async fn run_program(program: &str, language: Language, stage: &Value) -> anyhow::Result<Report> {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(program);
+    let mut command = match language {
+        Language::Node => Command::new("node"),
+        Language::Python => Command::new(named("CLIENTS_PYTHON")?),
+    };
+    command.arg(file).env("CLIENTS_STAGE", stage.to_string()).env("CLIENTS_NODE", named("CLIENTS_NODE")?);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
+    let mut process = command.spawn().context("start it")?;
+    let output = process.stdout.take().context("standard output is a pipe")?;
+    let report = tokio::time::timeout(PATIENCE, Report::read(output)).await.context("it does not end")??;
+    let status = process.wait().await?;
+    ensure!(status.success(), "it ended with {status}");
+    Ok(report)
+}
+
+#[expect(clippy::disallowed_methods, reason = "where the libraries are is told by whoever runs this")]
+fn named(variable: &str) -> anyhow::Result<PathBuf> {
+    let value =
+        std::env::var_os(variable).with_context(|| format!("{variable} is not set; use `cargo xtask test clients`"))?;
+    Ok(value.into())
+}

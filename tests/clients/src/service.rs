@@ -1,0 +1,89 @@
+//! The domain service behind the programs: what each message upstream makes it do.
+//!
+//! | upstream | effect |
+//! |---|---|
+//! | `room.<room>` | the payload to the room |
+//! | `kept.<room>` | the same, kept |
+//! | `acked.<room>` | the payload to the room; when those who can have acknowledged it, the count to the sender |
+//! | `hex` | the payload in hex, to the sender |
+//! | `kick` | the connection is ended with 4100 |
+//! | `stall`, `heal` | the network in front of the first gateway holds all bytes, and lets them go |
+//!
+//! A request on `who` is answered with the sender's user, one on `double` with the payload twice, one on `fail` with an
+//! error.
+
+use std::sync::Arc;
+
+use async_nats::{HeaderMap, Message};
+use bytes::Bytes;
+use holdfast_harness::proxy::{Link, Proxy};
+use holdfast_harness::service::{Responder, header};
+use holdfast_harness::{Service, To};
+use serde_json::json;
+use tokio::task::JoinSet;
+
+/// Serves while it lives.
+pub(crate) struct Running {
+    _upstream: JoinSet<()>,
+    _requests: Responder,
+}
+
+/// Starts to serve endpoint `chat`.
+pub(crate) async fn start(service: Service, stalling: Arc<Proxy>) -> Running {
+    let mut upstream = service.listen("hf.up.chat.>").await;
+    let requests = service.serve("hf.req.chat.>", |message| async move { Some(answer(&message)) }).await;
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        while let Some(message) = upstream.take().await {
+            act(&service, &stalling, message).await;
+        }
+    });
+    Running { _upstream: tasks, _requests: requests }
+}
+
+fn answer(message: &Message) -> (HeaderMap, Bytes) {
+    let mut headers = HeaderMap::new();
+    let user = header(message, "Hf-User").unwrap_or_default();
+    let body = match message.subject.as_str() {
+        "hf.req.chat.who" => json!({ "user": user }).to_string().into(),
+        "hf.req.chat.double" => [&message.payload[..], &message.payload[..]].concat().into(),
+        _ => {
+            headers.insert("Nats-Service-Error-Code", "418");
+            headers.insert("Nats-Service-Error", "no tea here");
+            Bytes::new()
+        }
+    };
+    (headers, body)
+}
+
+async fn act(service: &Service, stalling: &Proxy, message: Message) {
+    let path = message.subject.strip_prefix("hf.up.chat.").unwrap_or_default();
+    let (what, rest) = path.split_once('.').unwrap_or((path, ""));
+    let room = || To::raw(&format!("room.{rest}"));
+    let sender = To::user(header(&message, "Hf-User").unwrap_or_default());
+    match what {
+        "room" => drop(service.send(room()).payload(message.payload).receipt().await),
+        "kept" => {
+            service.bus().publish(service.subject(&format!("keep.room.{rest}")), message.payload).await.ok();
+        }
+        "acked" => {
+            let sent = service.send(room()).payload(message.payload);
+            let receipt = sent.header("Hf-Receipt", "acked").header("Hf-Timeout", "1500").receipt().await;
+            let count = receipt.acked.to_string();
+            drop(service.send(sender).payload(count).header("Hf-Destination", "/queue/acked").receipt().await);
+        }
+        "hex" => {
+            let hex: String = message.payload.iter().map(|byte| format!("{byte:02x}")).collect();
+            let reply = json!(hex).to_string();
+            drop(service.send(sender).payload(reply).header("Hf-Destination", "/queue/hex").receipt().await);
+        }
+        "kick" => {
+            let connection = To::connection(header(&message, "Hf-Connection").unwrap_or_default());
+            let command = json!({"do": "disconnect", "code": 4100, "reason": "out"});
+            drop(service.ctl(connection, &command).receipt().await);
+        }
+        "stall" => stalling.set(Link::Stalled),
+        "heal" => stalling.set(Link::Open),
+        _ => {}
+    }
+}
