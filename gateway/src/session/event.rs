@@ -68,8 +68,8 @@ pub type Outcome<T> = Result<T, Failure>;
 pub struct HistoryPage {
     /// Oldest first.
     pub messages: Vec<Delivery>,
-    /// There is more in the direction asked for.
-    pub more: bool,
+    /// Where to ask on in the same direction, if there is more.
+    pub next: Option<Position>,
 }
 
 /// All that can happen to a session after it was opened.

@@ -43,8 +43,9 @@ impl Session {
             Ok(_) if !callout && !self.may_read(&room) => {
                 self.error(id.as_ref(), ErrorCode::Forbidden, "the credential does not allow this room", actions);
             }
-            Ok(HistoryPage { messages, more }) => {
-                self.tell(|| json::history(id.as_ref().and_then(Id::as_json), &room, &messages, more), actions);
+            Ok(HistoryPage { messages, next }) => {
+                let id = id.as_ref().and_then(Id::as_json);
+                self.tell(|| json::history(id, &room, &messages, next.as_ref()), actions);
             }
             Err(failure) => self.fail(id.as_ref(), failure, actions),
         }

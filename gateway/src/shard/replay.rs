@@ -15,7 +15,7 @@ use super::table::Binding;
 use crate::clock::Now;
 use crate::link::{ConnRef, Granted, Replay, ToHub};
 use crate::metrics::{Drop as DropReason, Reach};
-use crate::session::{Event, GapScope, Outcome};
+use crate::session::{Event, GapScope, HistoryPage, Outcome, Ticket};
 use crate::socket::{OWN_STREAM, Pushed, Socket};
 
 /// A stream in which a connection is behind.
@@ -149,6 +149,20 @@ impl<S: Socket> Shard<S> {
                 }
             }
         }
+    }
+
+    /// A page of the past for one connection: what it would have got as a member, and what still has its time.
+    pub(super) fn history(&mut self, now: Now, conn: ConnRef, ticket: Ticket, result: Outcome<HistoryPage>) {
+        let Some(index) = self.table.slot(conn.key) else { return };
+        let Some(connection) = self.table.get(index) else { return };
+        let result = result.map(|mut page| {
+            page.messages.retain(|delivery| {
+                delivery.expires_ms.is_none_or(|expires_ms| expires_ms >= now.unix_ms)
+                    && passes(delivery, &connection.session, connection.id)
+            });
+            page
+        });
+        self.feed(now, index, Event::History { ticket, result });
     }
 
     /// Kept messages of a target are lost: those who are here are told.

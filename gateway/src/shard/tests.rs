@@ -1,5 +1,7 @@
 //! A shard with scripted sockets and a hub played by the test.
 
+mod history;
+
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;

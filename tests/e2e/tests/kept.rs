@@ -9,12 +9,19 @@ use serde_json::{Value, json};
 /// Publishes until the stream has it, as services do; returns the acknowledgement. The message id lets the stream
 /// recognise a second attempt.
 async fn keep(service: &Service, subject: &str, data: &Value) -> Value {
+    keep_with(service, subject, data, &[]).await
+}
+
+async fn keep_with(service: &Service, subject: &str, data: &Value, with: &[(&str, &str)]) -> Value {
     let mut ack = Value::Null;
     let id = unique("kept");
     eventually("the stream acknowledges", async || {
         let subject = service.subject(subject);
         let mut headers = async_nats::HeaderMap::new();
         headers.insert("Nats-Msg-Id", id.as_str());
+        for (name, value) in with {
+            headers.insert(*name, *value);
+        }
         let answer = service.request(subject, headers, data.to_string().into()).await;
         let holdfast_harness::service::Answer::Reply(message) = answer else { return Err(format!("{answer:?}")) };
         assert!(header(&message, "Nats-Service-Error").is_none(), "{message:?}");
@@ -73,6 +80,28 @@ async fn who_joins_with_a_position_gets_what_came_after_it_and_then_what_comes()
     assert_eq!(after.data(), [json!(1), json!(2), json!(3), json!(4)]);
     after.ping().await;
     assert_eq!(after.messages().len(), 4);
+}
+
+#[tokio::test]
+async fn history_comes_in_pages_and_shows_nobody_what_was_not_for_them() {
+    let cluster = cluster::shared().await;
+    let (service, room) = (cluster.service().await, unique("r"));
+    let subject = format!("keep.room.{room}");
+    for number in 0..5 {
+        let except = if number == 3 { [("Hf-Except-User", "ana")] } else { [("Hf-Except-User", "nobody")] };
+        keep_with(&service, &subject, &json!(number), &except).await;
+    }
+    let client = cluster.gateway(0).connect("ana").await;
+
+    let newest = client.ask(json!({ "type": "history", "room": room, "limit": 3 })).await;
+    let older = client.ask(json!({ "type": "history", "room": room, "limit": 3, "before": newest["next"] })).await;
+
+    let numbers = |page: &Value| -> Vec<Value> {
+        page["messages"].as_array().into_iter().flatten().map(|message| message["data"].clone()).collect()
+    };
+    assert_eq!((numbers(&newest), &newest["more"]), (vec![json!(2), json!(4)], &json!(true)), "{newest}");
+    assert_eq!((numbers(&older), &older["more"]), (vec![json!(0), json!(1)], &json!(false)), "{older}");
+    assert!(older["next"].is_null(), "{older}");
 }
 
 #[tokio::test]

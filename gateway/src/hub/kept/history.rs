@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use holdfast_protocol::dialect::json::{Cursor, Mark};
 use holdfast_protocol::kept;
-use holdfast_protocol::wire::Target as WireTarget;
+use holdfast_protocol::position::Position;
+use holdfast_protocol::wire::{Delivery, Target as WireTarget};
 
 use super::stream::{Read, Step};
 use super::{JOBS_MAX, READ_MS};
@@ -121,13 +122,20 @@ impl Page {
             Cursor::After(_) => {
                 let more = messages.len() > self.limit;
                 messages.truncate(self.limit);
-                HistoryPage { messages, more }
+                let next = messages.last().filter(|_| more).and_then(position_of);
+                HistoryPage { messages, next }
             }
             Cursor::Before(mark) => {
                 messages.truncate(messages.partition_point(|message| super::seq_of(message) < mark.seq));
                 let skip = messages.len().saturating_sub(self.limit);
-                HistoryPage { messages: messages.split_off(skip), more: skip > 0 }
+                let messages = messages.split_off(skip);
+                let next = messages.first().filter(|_| skip > 0).and_then(position_of);
+                HistoryPage { messages, next }
             }
         }
     }
+}
+
+fn position_of(delivery: &Delivery) -> Option<Position> {
+    delivery.kept.as_ref().map(|kept| Position { epoch: kept.epoch.clone(), seq: kept.seq })
 }

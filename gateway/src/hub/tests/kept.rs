@@ -305,12 +305,13 @@ fn another_epoch_is_believed_when_the_stream_says_so() {
 fn history_is_read_in_pages() {
     let stream = Stream::of_room(&[2, 3, 5, 8, 12]);
     let mark = |seq| Mark { epoch: None, seq };
-    for (cursor, page, more) in [
-        (Cursor::Before(mark(8)), vec![3, 5], true),
-        (Cursor::Before(mark(4)), vec![2, 3], false),
-        (Cursor::After(mark(3)), vec![5, 8], true),
-        (Cursor::After(mark(5)), vec![8, 12], false),
-        (Cursor::After(mark(12)), vec![], false),
+    for (cursor, page, next) in [
+        (Cursor::NEWEST, vec![8, 12], Some(8)),
+        (Cursor::Before(mark(8)), vec![3, 5], Some(3)),
+        (Cursor::Before(mark(4)), vec![2, 3], None),
+        (Cursor::After(mark(3)), vec![5, 8], Some(8)),
+        (Cursor::After(mark(5)), vec![8, 12], None),
+        (Cursor::After(mark(12)), vec![], None),
     ] {
         let mut scene = Scene::member(10);
         let (conn, room) = (conn(0, 1), "r".into());
@@ -320,7 +321,7 @@ fn history_is_read_in_pages() {
         let told = scene.told_shards();
         let [(0, ToShard::History { ticket: 5, result: Ok(got), .. })] = &told[..] else { panic!("{told:?}") };
         let seqs: Vec<_> = got.messages.iter().filter_map(|it| it.kept.as_ref()).map(|kept| kept.seq).collect();
-        assert_eq!((seqs, got.more), (page, more), "{cursor:?}");
+        assert_eq!((seqs, got.next.as_ref().map(|next| next.seq)), (page, next), "{cursor:?}");
     }
 }
 

@@ -216,7 +216,8 @@ fn page(seqs: &[u64]) -> HistoryPage {
         trace: None,
         kept: Some(Kept { epoch: "e".into(), seq: *seq, previous: 0 }),
     };
-    HistoryPage { messages: seqs.iter().map(message).collect(), more: seqs.len() > 1 }
+    let next = (seqs.len() > 1).then(|| seqs.first().and_then(|seq| Position::new("e", *seq))).flatten();
+    HistoryPage { messages: seqs.iter().map(message).collect(), next }
 }
 
 #[test]
@@ -235,7 +236,8 @@ fn a_page_holds_messages_as_members_see_them() {
         concat!(
             r#"{"type":"history","id":1,"messages":["#,
             r#"{"type":"message","id":"e-4","room":"chat/5","data":4,"seq":4,"epoch":"e"},"#,
-            r#"{"type":"message","id":"e-8","room":"chat/5","data":8,"seq":8,"epoch":"e"}],"more":true}"#
+            r#"{"type":"message","id":"e-8","room":"chat/5","data":8,"seq":8,"epoch":"e"}],"#,
+            r#""more":true,"next":{"epoch":"e","seq":4}}"#
         ),
     ]);
     assert!(bench.session.rare.is_none(), "{:?}", bench.session.rare);

@@ -87,7 +87,7 @@ impl World {
                 bench.apply(Event::Replied { ticket, result: result().map(|()| "1".into()) });
             }
             Action::History { ticket, .. } => {
-                let page = || HistoryPage { messages: Vec::new(), more: false };
+                let page = || HistoryPage { messages: Vec::new(), next: None };
                 bench.apply(Event::History { ticket, result: result().map(|()| page()) });
             }
             Action::Verify { ticket, .. } => {

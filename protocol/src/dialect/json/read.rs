@@ -110,6 +110,11 @@ pub enum Cursor {
     After(Mark),
 }
 
+impl Cursor {
+    /// The newest page.
+    pub const NEWEST: Self = Self::Before(Mark { epoch: None, seq: SEQUENCE_END });
+}
+
 /// A sequence, perhaps of a certain epoch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mark {
@@ -265,9 +270,10 @@ impl<'a> Fields<'a> {
         let cursor = match (optional(self.before), optional(self.after)) {
             (Some(before), None) => mark_of(before).map(Cursor::Before),
             (None, Some(after)) => mark_of(after).map(Cursor::After),
-            _ => None,
+            (None, None) => Some(Cursor::NEWEST),
+            (Some(_), Some(_)) => None,
         };
-        cursor.ok_or("history needs one of before and after: a seq, or an object of epoch and seq")
+        cursor.ok_or("history takes one of before and after: a seq, or an object of epoch and seq")
     }
 
     fn limit(&self) -> Result<u16, &'static str> {

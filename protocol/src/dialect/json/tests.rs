@@ -48,6 +48,10 @@ fn each_type_is_read() {
             ClientMessage::Request { to: vec!["a".into(), "b".into()], data: "{}", timeout_ms: Some(2000) },
         ),
         (
+            r#"{"type":"history","room":"r"}"#,
+            ClientMessage::History { room: "r".into(), cursor: Cursor::NEWEST, limit: 50 },
+        ),
+        (
             r#"{"type":"history","room":"r","before":18}"#,
             ClientMessage::History {
                 room: "r".into(),
@@ -194,7 +198,6 @@ fn junk_is_a_bad_message() {
 fn a_page_of_history_has_one_end_and_a_bounded_length() {
     for text in [
         r#"{"type":"history","before":1}"#,
-        r#"{"type":"history","room":"x"}"#,
         r#"{"type":"history","room":"x","before":1,"after":1}"#,
         r#"{"type":"history","room":"x","before":"1"}"#,
         r#"{"type":"history","room":"x","before":-1}"#,
@@ -305,10 +308,10 @@ fn answers_have_the_form_of_the_contract() {
             ok_joined(&id, &Start { position: None, recovery: Some(Recovery::Lost { first: None }) }),
             json!({"type":"ok","id":5,"recovered":false}),
         ),
-        (history(some, "r", &[], false), json!({"type":"history","id":5,"messages":[],"more":false})),
+        (history(some, "r", &[], None), json!({"type":"history","id":5,"messages":[],"more":false})),
         (
-            history(None, "r\"", &page, true),
-            json!({"type":"history","more":true,"messages":[
+            history(None, "r\"", &page, at(9).as_ref()),
+            json!({"type":"history","more":true,"next":{"epoch":"\"e","seq":9},"messages":[
                 {"type":"message","id":"m1","room":"r\"","data":{"n":1},"seq":7,"epoch":"e"},
                 {"type":"message","id":"m1","room":"r\"","base64":"AA==","seq":9,"epoch":"e"}]}),
         ),

@@ -152,7 +152,9 @@ fn message(delivery: &Delivery, room: Option<&str>) -> Object {
 }
 
 /// `history`: messages of `room` as its members see them, oldest first.
-pub fn history(id: Option<&MessageId>, room: &str, messages: &[Delivery], more: bool) -> Vec<u8> {
+///
+/// There is more where `next` says where to ask on.
+pub fn history(id: Option<&MessageId>, room: &str, messages: &[Delivery], next: Option<&Position>) -> Vec<u8> {
     let payloads: usize = messages.iter().map(|message| message.payload.len()).sum();
     let mut out = Object::new("history", 64 + payloads + messages.len() * (160 + room.len()));
     out.id(id);
@@ -166,7 +168,8 @@ pub fn history(id: Option<&MessageId>, room: &str, messages: &[Delivery], more: 
         out.0.push('}');
     }
     out.0.push(']');
-    out.number("more", more);
+    out.number("more", next.is_some());
+    out.position("next", next);
     out.end()
 }
 
