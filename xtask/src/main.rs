@@ -5,6 +5,7 @@
 mod bench;
 mod check;
 mod docs;
+mod fuzz;
 mod nats;
 mod run;
 mod suites;
@@ -41,6 +42,8 @@ enum Task {
     Tidy(tidy::TidyArgs),
     /// Measure: memory per idle connection, messages per second.
     Bench(bench::BenchArgs),
+    /// Look for inputs that break a decoder.
+    Fuzz(fuzz::FuzzArgs),
     /// Write the generated documentation anew (docs/config.md).
     Docs(docs::DocsArgs),
     /// Get nats-server and print its path.
@@ -54,6 +57,7 @@ fn main() -> ExitCode {
         Task::Check => check::run(),
         Task::Tidy(args) => tidy::run(&args),
         Task::Bench(args) => bench::run(args),
+        Task::Fuzz(args) => fuzz::run(&args),
         Task::Docs(args) => docs::run(&args),
         Task::NatsServer => nats::print(),
     };

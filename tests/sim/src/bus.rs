@@ -26,12 +26,14 @@ pub struct Message {
     pub payload: Bytes,
     /// NATS's own "no responders" status in place of an answer.
     pub no_responders: bool,
+    /// Any other status of the server.
+    pub status: Option<u16>,
 }
 
 impl Message {
     /// A message without headers or reply subject.
     pub fn new(subject: impl Into<String>, payload: Bytes) -> Self {
-        Self { subject: subject.into(), reply: None, headers: Vec::new(), payload, no_responders: false }
+        Self { subject: subject.into(), reply: None, headers: Vec::new(), payload, no_responders: false, status: None }
     }
 }
 
@@ -44,6 +46,8 @@ pub struct Weather {
     pub duplication: u64,
     /// Overtakes what is before it.
     pub reordering: u64,
+    /// Packets to gateways and copies of kept messages are spared: only what is told again suffers.
+    pub spares_messages: bool,
 }
 
 #[derive(Debug, Default)]
@@ -90,7 +94,7 @@ impl Bus {
             in_flight: BinaryHeap::new(),
             next_link: 0,
             next_number: 0,
-            weather: Weather { loss: 0, duplication: 0, reordering: 0 },
+            weather: Weather { loss: 0, duplication: 0, reordering: 0, spares_messages: false },
             disturbed: 0,
         }
     }
@@ -178,7 +182,9 @@ impl Bus {
     }
 
     fn enqueue_weathered(&mut self, now_ms: u64, rng: &mut Rng, to: Link, message: &Message) {
-        let weather = if message.subject.contains(".int.") { self.weather } else { Weather::default() };
+        let is_message = message.subject.contains(".int.node.") || message.subject.contains(".int.kept.");
+        let suffers = message.subject.contains(".int.") && !(is_message && self.weather.spares_messages);
+        let weather = if suffers { self.weather } else { Weather::default() };
         if rng.chance(weather.loss) {
             self.disturbed += 1;
             return;

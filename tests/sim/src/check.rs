@@ -2,12 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use crate::client::{Client, Violation};
+use crate::client::{Client, GoAway, Violation};
 use crate::service::{Asked, Promise};
 use crate::world::World;
 
 /// How long a promised delivery, and a receipt, may take: far more than any path through the simulation.
 const DUE_MS: u64 = 2_500;
+/// How exactly the slot of a drain is kept, and how long a message is under way at most in calm.
+const SLOT_MS: u64 = 300;
 
 impl World {
     /// Looks at promises and receipts that are due.
@@ -38,7 +40,7 @@ impl World {
         }
         for id in &promise.sure {
             let Some(client) = self.clients.get(id) else { continue };
-            if client.wire.borrow().stalled || !stayed(client, promise) {
+            if client.wire.borrow().stalled || promise.sent_ms <= client.unsteady_until_ms || !stayed(client, promise) {
                 continue;
             }
             self.totals.promised += 1;
@@ -55,6 +57,34 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// A connection was closed with 1012: it was told when, and got everything until then.
+    pub(crate) fn check_drained(&self, id: u64) -> Result<(), Violation> {
+        let Some(client) = self.clients.get(&id) else { return Ok(()) };
+        let wire_stalled = client.wire.borrow().stalled;
+        if self.now_ms <= client.unsteady_until_ms || wire_stalled || self.calm_since_ms.is_none() {
+            return Ok(());
+        }
+        let Some(GoAway { told_ms, after_ms }) = client.goaway else {
+            return Err(Violation(format!("{}: closed without a goaway\n{}", client.user, client.diary)));
+        };
+        if self.now_ms.abs_diff(told_ms + after_ms) > SLOT_MS {
+            return Err(Violation(format!("{}: closed outside of its slot\n{}", client.user, client.diary)));
+        }
+        let promises = self.services.iter().flat_map(|service| &service.promises);
+        let missed = promises
+            .filter(|promise| self.held_since(promise.sent_ms) && promise.sent_ms + SLOT_MS < self.now_ms)
+            .filter(|promise| promise.sent_ms > client.unsteady_until_ms && promise.sure.contains(&id))
+            .filter(|promise| !self.was_handing_over(promise.sent_ms) && stayed(client, promise))
+            .find(|promise| !client.seen.contains(&(promise.room.clone(), promise.number)));
+        match missed {
+            Some(promise) => Err(Violation(format!(
+                "{}: closed without {:?} of {} to {:?}\n{}",
+                client.user, promise.number, promise.sent_ms, promise.target, client.diary
+            ))),
+            None => Ok(()),
+        }
     }
 
     fn check_receipt(&mut self, number: u64, asked: &Asked) -> Result<(), Violation> {
@@ -86,6 +116,23 @@ impl World {
             _ if handed_over => Ok(()),
             several => Err(Violation(format!("{} receipts {number} at {}", several.len(), asked.sent_ms))),
         }
+    }
+
+    /// At the end of a silence: each client that is there has all kept messages of what it follows.
+    pub(crate) fn check_kept(&mut self) -> Result<(), Violation> {
+        for client in self.clients.values().filter(|client| !client.wire.borrow().stalled) {
+            self.totals.followed += client.follows.len() as u64;
+            if let Some((subject, seq)) = client.owed(self.now_ms, &self.stream) {
+                let Client { user, gateway, .. } = client;
+                return Err(Violation(format!(
+                    "{user} on gateway {gateway} never got kept message {seq} of {subject}, stored {:?}: {:?}\n{}",
+                    self.stream.stored_ms(&subject, seq),
+                    client.follows,
+                    client.diary,
+                )));
+            }
+        }
+        Ok(())
     }
 
     /// At the end of a silence: mirrors, facts and truth agree.

@@ -1,12 +1,21 @@
 //! One simulated client: what it believes, and the promises it checks on each frame it gets.
+//!
+//! It behaves as a client should: it resumes behind the last kept message it has, after a loss of its connection and
+//! after each `gap`.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use holdfast_gateway::link::Key;
+use holdfast_protocol::subject::Target;
 use serde_json::Value;
 
+use crate::diary::Diary;
+use crate::follow::{Follow, Truth, place_of};
+use crate::history::{Page, check_page};
+use crate::jetstream::JetStream;
+use crate::log::Place;
 use crate::socket::{Wire, text_of};
 
 /// A client's view of a room.
@@ -14,6 +23,8 @@ use crate::socket::{Wire, text_of};
 pub enum Membership {
     /// Asked, not answered.
     Joining,
+    /// A member that asked to resume, not answered.
+    Rejoining,
     /// A member since the `ok` came.
     In {
         /// When it came.
@@ -31,6 +42,48 @@ pub struct Number {
     /// Counts over all of that service's messages.
     pub number: u64,
 }
+
+/// What a client asked, and waits for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Asked {
+    Join { room: String, since: Option<Place> },
+    Leave { room: String },
+    History { room: String, page: Page },
+}
+
+/// What a client keeps when its connection is gone.
+#[derive(Debug, Clone)]
+pub struct Memory {
+    /// Whose.
+    pub user: String,
+    /// Where the user's own stream resumes.
+    pub own: Option<Place>,
+    /// Where rooms resume.
+    pub rooms: BTreeMap<String, Option<Place>>,
+    /// When it comes back.
+    pub due_ms: u64,
+}
+
+impl Memory {
+    /// A client that was never there.
+    pub const fn of(user: String) -> Self {
+        Self { user, own: None, rooms: BTreeMap::new(), due_ms: 0 }
+    }
+}
+
+/// A connection's slot in a drain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GoAway {
+    /// When the client was told.
+    pub told_ms: u64,
+    /// When it shall be closed, from then.
+    pub after_ms: u64,
+}
+
+/// The own stream among [`Client::follows`].
+pub const OWN: &str = "";
+/// Between two attempts of a client to resume.
+const RETRY_MS: u64 = 200;
 
 /// A broken promise.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,17 +111,41 @@ pub struct Client {
     /// What it got: the room (empty for the own stream) and the message.
     pub seen: BTreeSet<(String, Number)>,
     last: BTreeMap<(String, u64, String), u64>,
-    pending: BTreeMap<u64, (String, bool)>,
+    pending: BTreeMap<u64, Asked>,
     next_id: u64,
     /// `gap`s it was told.
     pub gaps: u64,
+    /// By room, and [`OWN`]: kept messages. A room that is not among [`Self::rooms`] is one to come back to.
+    pub follows: BTreeMap<String, Follow>,
+    /// Asked to resume its own stream behind this.
+    since: Option<Place>,
+    tried_ms: u64,
+    /// A service has paused it, until then.
+    pub paused_until_ms: Option<u64>,
+    /// Live messages sent before then may not have reached it: it was paused, or did not read.
+    pub unsteady_until_ms: u64,
+    /// It was told to go away.
+    pub goaway: Option<GoAway>,
+    /// What happened to it lately, for the story of a failure.
+    pub diary: Diary,
+    /// Kept messages that came.
+    pub kept: u64,
+    /// How often it resumed, and was told that something is lost.
+    pub resumed: u64,
+    /// How often it was told that something is lost.
+    pub unrecovered: u64,
+    /// Pages of history it got.
+    pub pages: u64,
 }
 
 impl Client {
-    /// A client whose connection was just opened.
-    pub fn new(user: String, gateway: u64, shard: usize, key: Key, wire: Rc<RefCell<Wire>>) -> Self {
+    /// A client whose connection was just opened, with what it remembers of the one before.
+    pub fn new(memory: Memory, gateway: u64, shard: usize, key: Key, wire: Rc<RefCell<Wire>>) -> Self {
+        let mut follows: BTreeMap<_, _> =
+            memory.rooms.into_iter().map(|(room, place)| (room, Follow::behind(place))).collect();
+        follows.insert(OWN.to_owned(), Follow::behind(memory.own.clone()));
         Self {
-            user,
+            user: memory.user,
             gateway,
             shard,
             key,
@@ -81,22 +158,82 @@ impl Client {
             pending: BTreeMap::new(),
             next_id: 0,
             gaps: 0,
+            follows,
+            since: memory.own,
+            tried_ms: 0,
+            paused_until_ms: None,
+            unsteady_until_ms: 0,
+            goaway: None,
+            diary: Diary::default(),
+            kept: 0,
+            resumed: 0,
+            unrecovered: 0,
+            pages: 0,
         }
+    }
+
+    /// What stays of it when the connection is gone.
+    pub fn memory(&self, due_ms: u64) -> Memory {
+        let place = |name: &str| self.follows.get(name).and_then(|follow| follow.place.clone());
+        let leaving = |room: &str| self.rooms.get(room) == Some(&Membership::Leaving);
+        let rooms = self.follows.keys().chain(self.rooms.keys()).filter(|room| *room != OWN && !leaving(room));
+        let rooms = rooms.map(|room| (room.clone(), place(room))).collect();
+        Memory { user: self.user.clone(), own: place(OWN), rooms, due_ms }
     }
 
     /// Asks to join or leave; returns what to send.
     pub fn ask(&mut self, room: &str, join: bool) -> String {
         self.next_id += 1;
-        self.pending.insert(self.next_id, (room.to_owned(), join));
-        let state = if join { Membership::Joining } else { Membership::Leaving };
-        self.rooms.insert(room.to_owned(), state);
-        let verb = if join { "join" } else { "leave" };
-        format!(r#"{{"type":"{verb}","id":{},"room":"{room}"}}"#, self.next_id)
+        let id = self.next_id;
+        if join {
+            let since = self.follows.get(room).and_then(|follow| follow.place.clone());
+            let is_member = self.rooms.contains_key(room);
+            let state = if is_member { Membership::Rejoining } else { Membership::Joining };
+            self.rooms.insert(room.to_owned(), state);
+            let text = match &since {
+                Some(Place { epoch, seq }) => format!(r#","since":{{"epoch":"{epoch}","seq":{seq}}}"#),
+                None => String::new(),
+            };
+            self.pending.insert(id, Asked::Join { room: room.to_owned(), since });
+            format!(r#"{{"type":"join","id":{id},"room":"{room}"{text}}}"#)
+        } else {
+            self.rooms.insert(room.to_owned(), Membership::Leaving);
+            self.pending.insert(id, Asked::Leave { room: room.to_owned() });
+            format!(r#"{{"type":"leave","id":{id},"room":"{room}"}}"#)
+        }
+    }
+
+    /// Asks for a page of a room's past; returns what to send.
+    pub fn ask_history(&mut self, room: &str, page: Page) -> String {
+        self.next_id += 1;
+        let (id, seq, limit) = (self.next_id, page.seq, page.limit);
+        let side = if page.before { "before" } else { "after" };
+        self.pending.insert(id, Asked::History { room: room.to_owned(), page });
+        format!(r#"{{"type":"history","id":{id},"room":"{room}","{side}":{seq},"limit":{limit}}}"#)
+    }
+
+    /// A room to come back to, or to resume in after a gap: what a client does by itself.
+    pub fn wants_to_resume(&mut self, now_ms: u64) -> Option<String> {
+        if now_ms < self.tried_ms + RETRY_MS || self.welcomed_ms.is_none() {
+            return None;
+        }
+        let broken = self.follows.iter().filter(|(room, follow)| follow.broken && *room != OWN);
+        let room = broken.map(|(room, _)| room).find(|room| self.is_settled(room)).cloned()?;
+        self.tried_ms = now_ms;
+        Some(room)
+    }
+
+    /// Whether only a new connection helps: a gap in its own stream.
+    pub fn wants_to_reconnect(&self) -> bool {
+        self.welcomed_ms.is_some() && self.follows.get(OWN).is_some_and(|follow| follow.broken)
     }
 
     /// Whether it may ask anything about this room now: one question at a time.
     pub fn is_settled(&self, room: &str) -> bool {
-        self.welcomed_ms.is_some() && !self.pending.values().any(|(pending, _)| pending == room)
+        let about = |asked: &Asked| match asked {
+            Asked::Join { room, .. } | Asked::Leave { room } | Asked::History { room, .. } => room.clone(),
+        };
+        self.welcomed_ms.is_some() && !self.pending.values().any(|asked| about(asked) == room)
     }
 
     /// Whether it was a member, by its own lights, since before `ms`.
@@ -109,56 +246,148 @@ impl Client {
     ///
     /// # Errors
     /// A promise is broken.
-    pub fn read(&mut self, now_ms: u64, lenient: &dyn Fn(u64) -> bool) -> Result<u64, Violation> {
+    pub fn read(&mut self, now_ms: u64, stream: &JetStream, lenient: &dyn Fn(u64) -> bool) -> Result<u64, Violation> {
         let mut read = 0;
         loop {
             let Some(frame) = self.wire.borrow_mut().frames.pop_front() else { return Ok(read) };
             read += 1;
+            self.diary.note(now_ms, frame.clone());
             let Some(text) = text_of(&frame) else { continue };
             let value: Value =
                 serde_json::from_str(text).map_err(|error| Violation(format!("unreadable {text}: {error}")))?;
-            self.take(now_ms, lenient, &value).map_err(|what| Violation(format!("{}: {what} ({text})", self.user)))?;
+            self.take(now_ms, stream, lenient, &value)
+                .map_err(|what| Violation(format!("{}: {what} ({text})\n{}", self.user, self.diary)))?;
         }
     }
 
-    fn take(&mut self, now_ms: u64, lenient: &dyn Fn(u64) -> bool, frame: &Value) -> Result<(), String> {
+    fn take(
+        &mut self,
+        now_ms: u64,
+        stream: &JetStream,
+        lenient: &dyn Fn(u64) -> bool,
+        frame: &Value,
+    ) -> Result<(), String> {
         let kind = frame["type"].as_str().unwrap_or("");
-        if self.connection.is_none() && kind != "welcome" && kind != "error" {
+        if self.connection.is_none() && !matches!(kind, "welcome" | "error" | "goaway") {
             return Err("something before the welcome".to_owned());
         }
         match kind {
             "welcome" => {
                 self.connection = frame["connection"].as_str().map(str::to_owned);
                 self.welcomed_ms = Some(now_ms);
+                let since = self.since.take();
+                self.begin(now_ms, stream, OWN, since, frame)?;
             }
-            "ok" | "error" => self.answered(now_ms, kind == "ok", frame["id"].as_u64()),
+            "ok" | "error" | "history" => self.answered(now_ms, stream, kind, frame)?,
+            "message" if frame["seq"].is_u64() => self.kept_message(now_ms, stream, frame)?,
             "message" => self.message(lenient, frame)?,
-            "gap" => self.gaps += 1,
-            "goaway" => {}
+            "gap" => self.told_gap(frame),
+            "goaway" => {
+                let after_ms = frame["retry_after"].as_u64().ok_or("a goaway without a time")?;
+                if self.goaway.replace(GoAway { told_ms: now_ms, after_ms }).is_some() {
+                    return Err("told to go away twice".to_owned());
+                }
+            }
             other => return Err(format!("unexpected {other:?}")),
         }
         Ok(())
     }
 
-    fn answered(&mut self, now_ms: u64, ok: bool, id: Option<u64>) {
-        let Some((room, join)) = id.and_then(|id| self.pending.remove(&id)) else { return };
-        if join && ok {
-            self.rooms.insert(room, Membership::In { since_ms: now_ms });
-        } else {
-            self.rooms.remove(&room);
+    /// All live ones may be among what was lost, and kept ones are not; of one target both may be.
+    fn told_gap(&mut self, frame: &Value) {
+        self.gaps += 1;
+        if frame["all"].as_bool() != Some(true) {
+            let room = frame["room"].as_str().unwrap_or(OWN);
+            if room == OWN || self.rooms.contains_key(room) {
+                self.follows.entry(room.to_owned()).or_default().broken = true;
+            }
+        }
+    }
+
+    /// Where the client begins to follow a target.
+    fn begin(
+        &mut self,
+        now_ms: u64,
+        stream: &JetStream,
+        name: &str,
+        since: Option<Place>,
+        answer: &Value,
+    ) -> Result<(), String> {
+        let subject = stream.subject_of(&self.target(name));
+        let truth = Truth { log: &stream.log, subject: &subject, user: &self.user, now_ms };
+        let asked = since.clone();
+        let lost = self.follows.entry(name.to_owned()).or_default().begin(truth, since, answer)?;
+        if let Some(since) = asked {
+            self.resumed += 1;
+            self.unrecovered += u64::from(lost);
+            // A stream that is young may not be known for what it is everywhere, nor a stream to a node that is young.
+            let is_young = now_ms < stream.born_ms + YOUNG_MS || answer["position"].is_null();
+            if lost && !is_young && !stream.may_have_lost(&subject, &since) {
+                return Err(format!("not recovered from {since:?}, and all is there"));
+            }
+        }
+        Ok(())
+    }
+
+    fn target(&self, name: &str) -> Target {
+        if name == OWN { Target::User(self.user.clone()) } else { Target::Room(name.to_owned()) }
+    }
+
+    fn answered(&mut self, now_ms: u64, stream: &JetStream, kind: &str, frame: &Value) -> Result<(), String> {
+        let Some(asked) = frame["id"].as_u64().and_then(|id| self.pending.remove(&id)) else { return Ok(()) };
+        match (asked, kind) {
+            (Asked::Join { room, since }, "ok") => {
+                self.rooms.insert(room.clone(), Membership::In { since_ms: now_ms });
+                self.begin(now_ms, stream, &room, since, frame)?;
+            }
+            (Asked::Join { room, since }, _) => {
+                self.rooms.remove(&room);
+                // It tries again, from where it was.
+                self.follows.insert(room, Follow::behind(since));
+            }
+            (Asked::Leave { room }, _) => {
+                self.rooms.remove(&room);
+                self.follows.remove(&room);
+            }
+            (Asked::History { room, page }, "history") => {
+                self.pages += 1;
+                check_page(stream, now_ms, &self.user, &stream.subject_of(&self.target(&room)), &page, frame)?;
+            }
+            (Asked::History { .. }, _) => {}
+        }
+        Ok(())
+    }
+
+    fn kept_message(&mut self, now_ms: u64, stream: &JetStream, frame: &Value) -> Result<(), String> {
+        let room = frame["room"].as_str().unwrap_or(OWN).to_owned();
+        self.expect_member(&room)?;
+        let (Some(number), Some(place)) = (number_of(frame), place_of(frame)) else {
+            return Err("a kept message nobody sent".to_owned());
+        };
+        self.kept += 1;
+        let subject = stream.subject_of(&self.target(&room));
+        let truth = Truth { log: &stream.log, subject: &subject, user: &self.user, now_ms };
+        self.follows.entry(room).or_default().take(truth, number, place)
+    }
+
+    fn expect_member(&self, room: &str) -> Result<(), String> {
+        if room == OWN {
+            return Ok(());
+        }
+        match self.rooms.get(room) {
+            Some(Membership::In { .. } | Membership::Rejoining | Membership::Leaving) => Ok(()),
+            Some(Membership::Joining) | None => Err(format!("a message of {room:?} outside of a membership")),
         }
     }
 
     fn message(&mut self, lenient: &dyn Fn(u64) -> bool, frame: &Value) -> Result<(), String> {
-        let (Some(sender), Some(number)) = (frame["data"]["sender"].as_u64(), frame["data"]["number"].as_u64()) else {
+        let Some(Number { sender, number }) = number_of(frame) else {
             return Err("a message nobody sent".to_owned());
         };
         let lenient = lenient(frame["data"]["at"].as_u64().unwrap_or(0));
         let target = frame["data"]["target"].as_str().unwrap_or("").to_owned();
         let room = frame["room"].as_str().unwrap_or("").to_owned();
-        if !room.is_empty() && !matches!(self.rooms.get(&room), Some(Membership::In { .. } | Membership::Leaving)) {
-            return Err(format!("a message of {room:?} outside of a membership"));
-        }
+        self.expect_member(&room)?;
         let fresh = self.seen.insert((room.clone(), Number { sender, number }));
         if !fresh && !lenient {
             return Err("a message twice".to_owned());
@@ -170,4 +399,22 @@ impl Client {
         *last = number.max(*last);
         Ok(())
     }
+
+    /// A kept message that it should have by now, and where.
+    pub fn owed(&self, now_ms: u64, stream: &JetStream) -> Option<(String, u64)> {
+        self.follows.iter().find_map(|(name, follow)| {
+            let is_there = name == OWN || matches!(self.rooms.get(name), Some(Membership::In { .. }));
+            let subject = stream.subject_of(&self.target(name));
+            let truth = Truth { log: &stream.log, subject: &subject, user: &self.user, now_ms };
+            Some((subject.clone(), follow.owed(truth).filter(|_| is_there)?))
+        })
+    }
+}
+
+/// For how long after its making gateways may take the stream for the one before.
+const YOUNG_MS: u64 = 6_000;
+
+/// The number that a service gave the message.
+pub fn number_of(frame: &Value) -> Option<Number> {
+    Some(Number { sender: frame["data"]["sender"].as_u64()?, number: frame["data"]["number"].as_u64()? })
 }

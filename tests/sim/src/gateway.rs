@@ -9,17 +9,20 @@ use bytes::Bytes;
 use holdfast_daemon::config::Secret;
 use holdfast_gateway::auth::{Identity, JwtSettings, Verifier};
 use holdfast_gateway::clock::Now;
-use holdfast_gateway::handshake::{Admission, Endpoint, Rules};
-use holdfast_gateway::hub::{Edge, Hub, HubSettings, Publication, Received, Unsent};
+use holdfast_gateway::handshake::{Admission, Endpoint, OutboxRules, Rules, WhenFull};
+use holdfast_gateway::hub::{Edge, Hub, HubSettings, Publication, Received, Serving, Unsent};
 use holdfast_gateway::link::{ConnRef, Key, ToHub, ToShard};
 use holdfast_gateway::metrics::{HubCells, ShardCells, Transport};
+use holdfast_gateway::outbox::{self, Bounds};
 use holdfast_gateway::session::{Incoming, Outcome, Ticket};
 use holdfast_gateway::shard::{ClosedBy, HubPort, Randomness, Shard, ShardSettings};
 use holdfast_protocol::dialect::Dialect;
 use holdfast_protocol::id::NodeId;
+use holdfast_protocol::position::Position;
 use holdfast_protocol::subject::{InboxSubjects, Subjects};
 
 use crate::bus::{Bus, Link, Message};
+use crate::log::Place;
 use crate::rng::Rng;
 use crate::socket::{SimSocket, Wire};
 
@@ -27,6 +30,10 @@ use crate::socket::{SimSocket, Wire};
 const TICK_MS: u64 = 50;
 /// What subjects for answers begin with.
 const INBOX: &str = "_INBOX";
+/// What may wait for a client: little, so that it is used up.
+const OUTBOX_BYTES_MAX: usize = 12 << 10;
+/// And not for long.
+const OUTBOX_AGE_MAX_MS: u64 = 1_500;
 /// Shards of each process.
 const SHARDS: u16 = 2;
 
@@ -77,6 +84,11 @@ impl Edge for Collected {
     fn verify(&mut self, _conn: ConnRef, _ticket: Ticket, _endpoint: Arc<Endpoint>, _token: Secret) {}
 }
 
+fn endpoint(when_full: WhenFull) -> Arc<Endpoint> {
+    let outbox = OutboxRules { when_full, ..OutboxRules::default() };
+    Arc::new(Endpoint { name: "chat".into(), rules: Arc::new(Rules { outbox, ..Rules::json() }) })
+}
+
 struct ShardThread {
     shard: Shard<SimSocket>,
     port: Port,
@@ -91,10 +103,13 @@ pub struct GatewayProcess {
     pub node: NodeId,
     /// Stopped by a signal until this moment.
     pub frozen_until_ms: u64,
+    /// Its shards do not keep up until then.
+    pub behind_until_ms: u64,
     subjects: Subjects,
     hub: Hub,
     shards: Vec<ShardThread>,
-    endpoint: Arc<Endpoint>,
+    /// One for each policy for clients that do not read.
+    endpoints: [Arc<Endpoint>; 2],
     edge: Collected,
     /// Beats, discover, the node's own subject, the inbox: polled in this order.
     queues: [VecDeque<Message>; 4],
@@ -135,17 +150,18 @@ impl GatewayProcess {
             shards: SHARDS,
             prefix: "hf".to_owned(),
             inbox_prefix: INBOX.to_owned(),
-            kept_stream: None,
+            kept_stream: Some(crate::jetstream::STREAM.to_owned()),
             drain_window_ms: 2000,
         };
         let mut gateway = Self {
             link,
             node,
             frozen_until_ms: 0,
+            behind_until_ms: 0,
             hub: Hub::new(settings, Arc::new(HubCells::default())),
             subjects,
             shards,
-            endpoint: Arc::new(Endpoint { name: "chat".into(), rules: Arc::new(Rules::json()) }),
+            endpoints: [WhenFull::Close, WhenFull::Close].map(endpoint),
             edge: Collected { connected: true, ..Collected::default() },
             queues: Default::default(),
             next_tick_ms: now.ms,
@@ -177,21 +193,44 @@ impl GatewayProcess {
         self.hub.on_bus(now, &mut self.edge, up);
     }
 
+    /// Whether a load balancer sends clients here.
+    pub fn is_ready(&self, now: Now) -> bool {
+        self.frozen_until_ms <= now.ms && self.hub.serving(now) == Serving::Yes && !self.hub.is_draining()
+    }
+
+    /// Whether it was told to drain.
+    pub fn is_draining(&self) -> bool {
+        self.hub.is_draining()
+    }
+
     /// A client connects as `user`; its `welcome` comes over `wire`.
-    pub fn open(&mut self, now: Now, rng: &mut Rng, user: &str, wire: Rc<RefCell<Wire>>) -> (usize, Key) {
+    pub fn open(
+        &mut self,
+        now: Now,
+        rng: &mut Rng,
+        user: &str,
+        since: Option<&Place>,
+        wire: Rc<RefCell<Wire>>,
+    ) -> (usize, Key) {
         let index = rng.index(self.shards.len());
+        let endpoint = Arc::clone(&self.endpoints[rng.index(self.endpoints.len())]);
+        let when_full = match endpoint.rules.outbox.when_full {
+            WhenFull::Close => outbox::WhenFull::Close,
+            WhenFull::DropOldest => outbox::WhenFull::DropOldest,
+        };
+        let bounds = Bounds { bytes_max: OUTBOX_BYTES_MAX, age_max_ms: OUTBOX_AGE_MAX_MS, when_full };
         let admission = Admission {
-            endpoint: Arc::clone(&self.endpoint),
+            endpoint,
             dialect: Dialect::Json,
             subprotocol: None,
             identity: Some(Identity::unsigned(user, None)),
             unsigned: false,
             device: None,
-            since: None,
+            since: since.and_then(|place| Position::new(&place.epoch, place.seq)),
             rooms: Vec::new(),
         };
         let shard = &mut self.shards[index].shard;
-        let key = shard.open(now, Box::new(admission), SimSocket::new(wire), Transport::Ws);
+        let key = shard.open(now, Box::new(admission), SimSocket::new(wire, bounds), Transport::Ws);
         shard.finish_turn(now);
         (index, key)
     }
@@ -262,14 +301,25 @@ impl GatewayProcess {
         }
         events += self.read_bus(now);
         self.hub.tick(now, &mut self.edge);
+        if !self.is_behind(now) {
+            self.hub.note_safe(now);
+        }
         self.hub.finish_turn(now, &mut self.edge);
         self.hand_over(bus, rng, now);
         events
     }
 
+    /// Whether shards are so far behind that no more packets are taken.
+    const fn is_behind(&self, now: Now) -> bool {
+        now.ms < self.behind_until_ms
+    }
+
     fn read_bus(&mut self, now: Now) -> u64 {
         let mut events = 0;
         for priority in 0..self.queues.len() {
+            if priority == 2 && self.is_behind(now) {
+                continue;
+            }
             while let Some(message) = self.queues[priority].pop_front() {
                 events += 1;
                 match priority {
@@ -282,7 +332,8 @@ impl GatewayProcess {
                             payload: message.payload,
                             no_responders: message.no_responders,
                             error: None,
-                            ..Received::default()
+                            status: message.status,
+                            headers: message.headers,
                         };
                         self.hub.on_inbox(now, &mut self.edge, received);
                     }

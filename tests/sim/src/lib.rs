@@ -6,8 +6,14 @@
 pub mod bus;
 mod check;
 pub mod client;
+pub mod diary;
 pub mod facts;
+pub mod follow;
 pub mod gateway;
+pub mod history;
+pub mod jetstream;
+pub mod log;
+mod maintain;
 mod operations;
 pub mod rng;
 pub mod router;
@@ -17,6 +23,7 @@ pub mod socket;
 pub mod world;
 
 use client::Violation;
+use sabotage::Sabotage;
 use world::{Totals, World};
 
 /// How a run went wrong.
@@ -34,36 +41,41 @@ pub struct Failure {
     pub totals: Totals,
 }
 
-/// Runs one world until it has taken `steps` steps and completed the round it is in.
-///
-/// # Errors
-/// A promise was broken.
-pub fn run(seed: u64, steps: u64, progress: impl FnMut(&Totals)) -> Result<Totals, Box<Failure>> {
-    run_with(seed, steps, None, progress)
+/// What a run is decided by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Plan {
+    /// Decides everything that is not named here.
+    pub seed: u64,
+    /// Steps after which the run ends with the round it is in.
+    pub steps: u64,
+    /// A planted defect, to prove the checks.
+    pub sabotage: Option<Sabotage>,
+    /// Bad weather spares no message.
+    pub harsh: bool,
 }
 
-/// The same with a planted defect, to prove the checks.
+impl Plan {
+    /// A run with nothing out of the ordinary.
+    pub const fn new(seed: u64, steps: u64) -> Self {
+        Self { seed, steps, sabotage: None, harsh: false }
+    }
+}
+
+/// Runs one world.
 ///
 /// # Errors
 /// A promise was broken.
-pub fn run_with(
-    seed: u64,
-    steps: u64,
-    sabotage: Option<sabotage::Sabotage>,
-    mut progress: impl FnMut(&Totals),
-) -> Result<Totals, Box<Failure>> {
-    let mut world = World::new(seed);
-    world.sabotage = sabotage;
+pub fn run(plan: Plan) -> Result<Totals, Box<Failure>> {
+    let mut world = World::new(plan);
     let mut rounds = 0;
-    while world.totals.steps < steps || world.totals.rounds == rounds {
+    while world.totals.steps < plan.steps || world.totals.rounds == rounds {
         let done = world.totals.rounds;
         if let Err(violation) = world.step() {
             let (at_ms, totals) = (world.totals.elapsed_ms, world.totals);
-            return Err(Box::new(Failure { seed, at_ms, violation, story: world.story(), totals }));
+            return Err(Box::new(Failure { seed: plan.seed, at_ms, violation, story: world.story(), totals }));
         }
-        if world.totals.rounds > done {
-            rounds = if world.totals.steps < steps { world.totals.rounds } else { rounds };
-            progress(&world.totals);
+        if world.totals.rounds > done && world.totals.steps < plan.steps {
+            rounds = world.totals.rounds;
         }
     }
     Ok(world.totals)

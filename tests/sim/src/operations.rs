@@ -3,7 +3,10 @@
 use holdfast_protocol::subject::Target;
 
 use crate::bus::Weather;
-use crate::client::Membership;
+use crate::client::{Membership, Memory};
+use crate::history::Page;
+use crate::maintain::UNSTEADY_MS;
+use crate::service::KeepOptions;
 use crate::world::{Phase, World};
 
 /// Few users and rooms, so that they meet; keys that need encoding among them.
@@ -29,10 +32,21 @@ impl World {
         let user = self.rng.pick(&USERS).map_or_else(String::new, |user| (*user).to_owned());
         let ids: Vec<u64> = self.clients.keys().copied().collect();
         match self.rng.below(100) {
-            0..15 if ids.len() < CLIENTS_MAX => self.open_client(user),
+            0..15 if ids.len() + self.away.len() < CLIENTS_MAX => self.open_client(Memory::of(user)),
             15..22 => {
                 if let Some(&id) = self.rng.pick(&ids) {
-                    self.end_client(id);
+                    let comes_back = self.rng.chance(800);
+                    self.end_client(id, comes_back);
+                }
+            }
+            30..36 => {
+                if let Some(&id) = self.rng.pick(&ids) {
+                    self.ask_history(id);
+                }
+            }
+            36..39 if self.phase != Phase::Healing => {
+                if let Some(&id) = self.rng.pick(&ids) {
+                    self.pause(id);
                 }
             }
             // Never while healing: what was queued in trouble must be read before calm.
@@ -49,11 +63,29 @@ impl World {
         }
     }
 
+    fn ask_history(&mut self, id: u64) {
+        let now = self.gateway_now();
+        let room = self.rng.pick(&ROOMS).copied().unwrap_or_default();
+        let (before, limit, back) = (self.rng.chance(500), 1 + self.rng.index(9), self.rng.below(60));
+        let Some(client) = self.clients.get_mut(&id) else { return };
+        let Some(gateway) = self.gateways.get_mut(&client.gateway) else { return };
+        if !client.is_settled(room) || gateway.frozen_until_ms > now.ms {
+            return;
+        }
+        let place = client.follows.get(room).and_then(|follow| follow.place.as_ref());
+        let seq = place.map_or(1, |place| place.seq).saturating_sub(back).max(1);
+        let text = client.ask_history(room, Page { before, seq, asked_ms: now.ms, limit });
+        client.diary.note(now.ms, text.clone());
+        gateway.client_says(now, client.shard, client.key, &text);
+    }
+
     fn toggle_stall(&mut self, id: u64) {
         let now = self.gateway_now();
-        let Some(client) = self.clients.get(&id) else { return };
+        let Some(client) = self.clients.get_mut(&id) else { return };
         let stalled = !client.wire.borrow().stalled;
+        client.diary.note(now.ms, if stalled { "stops reading" } else { "reads again" });
         client.wire.borrow_mut().stalled = stalled;
+        client.unsteady_until_ms = if stalled { u64::MAX } else { now.ms + UNSTEADY_MS };
         if !stalled && let Some(gateway) = self.gateways.get_mut(&client.gateway) {
             gateway.unstalled(now, client.shard, client.key);
         }
@@ -68,11 +100,20 @@ impl World {
             return;
         }
         let join = !client.rooms.contains_key(room);
+        if join {
+            // Of its own will: from now on.
+            client.follows.remove(room);
+        }
         let text = client.ask(room, join);
+        client.diary.note(now.ms, text.clone());
         gateway.client_says(now, client.shard, client.key, &text);
     }
 
     fn service_operation(&mut self) {
+        if self.rng.chance(220) {
+            self.keep();
+            return;
+        }
         let target = match self.rng.below(100) {
             0..55 => Target::Room(self.rng.pick(&ROOMS).map_or_else(String::new, |room| (*room).to_owned())),
             55..85 => Target::User(self.rng.pick(&USERS).map_or_else(String::new, |user| (*user).to_owned())),
@@ -86,6 +127,23 @@ impl World {
         let (ask, index) = (self.rng.chance(300), self.rng.index(self.services.len()));
         self.totals.sent += 1;
         self.services[index].send(&mut self.bus, &mut self.rng, self.now_ms, &target, sure, ask);
+    }
+
+    fn keep(&mut self) {
+        let target = if self.rng.chance(650) {
+            Target::Room(self.rng.pick(&ROOMS).map_or_else(String::new, |room| (*room).to_owned()))
+        } else {
+            Target::User(self.rng.pick(&USERS).map_or_else(String::new, |user| (*user).to_owned()))
+        };
+        let options = match self.rng.below(20) {
+            0..3 => KeepOptions { key: self.rng.pick(&["price", "place"]).copied(), ..KeepOptions::default() },
+            3..5 => KeepOptions { ttl_ms: Some(self.rng.below(3_000)), ..KeepOptions::default() },
+            5 => KeepOptions { except: self.rng.pick(&USERS).map(|user| (*user).to_owned()), ..KeepOptions::default() },
+            _ => KeepOptions::default(),
+        };
+        let index = self.rng.index(self.services.len());
+        self.totals.sent += 1;
+        self.services[index].keep(&mut self.bus, &mut self.rng, self.now_ms, &target, &options);
     }
 
     /// Clients that belong to the target by what they were told.
@@ -110,7 +168,7 @@ impl World {
         let routers: Vec<u64> = self.routers.keys().copied().collect();
         let gateways: Vec<u64> = self.gateways.keys().copied().collect();
         let until_ms = self.now_ms + 50 + self.rng.below(4_000);
-        match self.rng.below(9) {
+        match self.rng.below(13) {
             0 => {
                 if let Some(router) = self.rng.pick(&routers).and_then(|id| self.routers.remove(id)) {
                     self.cut_until.remove(&router.link);
@@ -148,8 +206,18 @@ impl World {
                 }
             }
             7 if gateways.len() < 4 => self.start_gateway(),
+            8 => {
+                if let Some(gateway) = self.rng.pick(&gateways).and_then(|id| self.gateways.get_mut(id)) {
+                    gateway.behind_until_ms = until_ms;
+                }
+            }
+            9 => self.stream.away_until_ms = until_ms,
+            10 => self.stream.slow_until_ms = until_ms,
+            11 if self.rng.chance(150) => self.stream.delete(),
+            11 => self.drain(),
             _ => {
-                self.bus.weather = Weather { loss: 20, duplication: 20, reordering: 20 };
+                self.bus.weather =
+                    Weather { loss: 20, duplication: 20, reordering: 20, spares_messages: !self.plan.harsh };
                 self.weather_until_ms = until_ms;
             }
         }
@@ -159,8 +227,29 @@ impl World {
         if let Some(gateway) = self.gateways.remove(&id) {
             self.cut_until.remove(&gateway.link);
             self.bus.disconnect(gateway.link);
-            self.clients.retain(|_, client| client.gateway != id);
+            let held: Vec<u64> =
+                self.clients.iter().filter(|(_, client)| client.gateway == id).map(|(id, _)| *id).collect();
+            for id in held {
+                self.end_client(id, true);
+            }
         }
+    }
+
+    /// A node drains by command, sheds some of its connections, or is taken back into service.
+    pub(crate) fn drain(&mut self) {
+        let now = self.gateway_now();
+        let draining = self.gateways.values().find(|gateway| gateway.is_draining()).map(|gateway| gateway.node);
+        let ids: Vec<u64> = self.gateways.keys().copied().collect();
+        let picked = self.rng.pick(&ids).and_then(|id| self.gateways.get(id)).map(|gateway| gateway.node);
+        let Some((node, body)) = (match draining {
+            Some(node) => Some((node, r#"{"do":"uncordon"}"#)),
+            None if self.rng.chance(400) => picked.map(|node| (node, r#"{"do":"shed","percent":50}"#)),
+            None => picked.map(|node| (node, r#"{"do":"drain"}"#)),
+        }) else {
+            return;
+        };
+        self.totals.steps += 1;
+        self.services[0].command_node(&mut self.bus, &mut self.rng, now.ms, node.as_str(), body);
     }
 
     /// A router joins, or one of several leaves, in order.
@@ -191,7 +280,9 @@ impl World {
         }
         for gateway in self.gateways.values_mut() {
             gateway.frozen_until_ms = 0;
+            gateway.behind_until_ms = 0;
         }
+        (self.stream.away_until_ms, self.stream.slow_until_ms) = (0, 0);
         self.weather_until_ms = self.now_ms;
         for until_ms in self.cut_until.values_mut() {
             *until_ms = self.now_ms;

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use holdfast_protocol::id::NodeId;
+use holdfast_protocol::kept;
 use holdfast_protocol::send::Headers;
 use holdfast_protocol::subject::Subjects;
 use holdfast_protocol::wire::{NodeBeat, RosterBatch, RouterBeat, RouterBound};
@@ -10,13 +11,20 @@ use holdfast_router::core::Router;
 use holdfast_router::core::event::{Action, Event, Now, Request};
 use holdfast_router::core::settings::Settings;
 
+use serde_json::Value;
+
 use crate::bus::{Bus, Link, Message, matches};
+use crate::jetstream::{CREATE, STREAM};
 use crate::rng::Rng;
 
 /// What the bus calls the largest message.
 const MAX_PAYLOAD: usize = 1 << 20;
 /// How often the real shell ticks at least.
 const TICK_MS: u64 = 50;
+/// How often the real keeper looks at the stream.
+const LOOK_EVERY_MS: u64 = 2_000;
+/// The keeper's queue: what it heard is told once the copies that came before have been read.
+const KEEPER: usize = 7;
 
 struct MessageHeaders<'a>(&'a Message);
 
@@ -28,6 +36,15 @@ impl Headers for MessageHeaders<'_> {
     }
 }
 
+/// Who looks at the stream of kept messages, as the real keeper does beside the loop.
+#[derive(Debug, Default)]
+struct Keeper {
+    /// Counts the times that the router began to listen.
+    listening: u64,
+    next_look_ms: u64,
+    made: u64,
+}
+
 /// A router process.
 #[derive(Debug)]
 pub struct RouterProcess {
@@ -37,9 +54,10 @@ pub struct RouterProcess {
     pub core: Router,
     subjects: Subjects,
     inbox: String,
-    /// One queue per priority, as the shell polls its subscriptions.
-    queues: [VecDeque<Message>; 6],
+    /// One queue per priority, as the shell polls its subscriptions. The last is the keeper's.
+    queues: [VecDeque<Message>; KEEPER + 1],
     working: bool,
+    keeper: Keeper,
     next_tick_ms: u64,
     /// Stopped by a signal until this moment.
     pub frozen_until_ms: u64,
@@ -73,6 +91,7 @@ impl RouterProcess {
             inbox,
             queues: Default::default(),
             working: false,
+            keeper: Keeper::default(),
             next_tick_ms: now.ms,
             frozen_until_ms: 0,
             left: false,
@@ -90,8 +109,12 @@ impl RouterProcess {
             3
         } else if matches(&self.subjects.send_all(), s) {
             4
-        } else if self.subjects.strip(s, "query").is_some() {
+        } else if matches(&self.subjects.kept_all(), s) {
             5
+        } else if self.subjects.strip(s, "query").is_some() {
+            6
+        } else if s.strip_prefix(&self.inbox).is_some_and(|rest| rest.starts_with(".look")) {
+            KEEPER
         } else {
             2
         };
@@ -109,7 +132,9 @@ impl RouterProcess {
     /// Whether it has anything to do at `now`.
     pub fn is_due(&self, now: Now) -> bool {
         now.ms >= self.frozen_until_ms
-            && (now.ms >= self.next_tick_ms || self.queues.iter().any(|queue| !queue.is_empty()))
+            && (now.ms >= self.next_tick_ms
+                || now.ms >= self.keeper.next_look_ms
+                || self.queues.iter().any(|queue| !queue.is_empty()))
     }
 
     /// One turn of its loop. Returns how many events it took.
@@ -119,10 +144,20 @@ impl RouterProcess {
             self.next_tick_ms = now.ms + TICK_MS;
             self.core.apply(now, Event::Tick);
         }
+        if now.ms >= self.keeper.next_look_ms {
+            self.look(bus, rng, now);
+        }
         for priority in 0..self.queues.len() {
+            if (3..KEEPER).contains(&priority) && !self.core.takes_work(now) {
+                continue;
+            }
             while let Some(message) = self.queues[priority].pop_front() {
                 events += 1;
-                self.take(now, priority, &message);
+                if priority == KEEPER {
+                    self.looked(bus, rng, now, &message);
+                } else {
+                    self.take(now, priority, &message);
+                }
             }
         }
         let mut actions = Vec::new();
@@ -154,6 +189,7 @@ impl RouterProcess {
             },
             3 => Some(Event::Ctl(request)),
             4 => Some(Event::Send(request)),
+            5 => Some(Event::Kept(request)),
             _ => Some(Event::Query(request)),
         };
         if let Some(event) = event {
@@ -187,15 +223,49 @@ impl RouterProcess {
                 self.working = true;
                 bus.subscribe(self.link, self.subjects.send_all());
                 bus.subscribe(self.link, self.subjects.ctl_all());
+                bus.subscribe(self.link, self.subjects.kept_all());
+                self.keeper.listening += 1;
+                self.keeper.next_look_ms = now.ms;
             }
             Action::CloseWork => {
                 self.working = false;
                 bus.unsubscribe(self.link, &self.subjects.send_all());
                 bus.unsubscribe(self.link, &self.subjects.ctl_all());
-                self.queues[3].clear();
-                self.queues[4].clear();
+                bus.unsubscribe(self.link, &self.subjects.kept_all());
+                for queue in &mut self.queues[3..6] {
+                    queue.clear();
+                }
             }
             Action::Left => self.left = true,
+        }
+    }
+
+    /// Asks the stream about itself.
+    fn look(&mut self, bus: &mut Bus, rng: &mut Rng, now: Now) {
+        self.keeper.next_look_ms = now.ms + LOOK_EVERY_MS;
+        self.ask_stream(bus, rng, now, kept::stream_info(STREAM), String::new());
+    }
+
+    fn ask_stream(&self, bus: &mut Bus, rng: &mut Rng, now: Now, subject: String, body: String) {
+        let mut message = Message::new(subject, body.into());
+        message.reply = Some(format!("{}.look.{}", self.inbox, self.keeper.listening));
+        bus.publish(now.ms, rng, self.link, message);
+    }
+
+    /// What it said; where there is no stream, one is made.
+    fn looked(&mut self, bus: &mut Bus, rng: &mut Rng, now: Now, message: &Message) {
+        let number = message.subject.rsplit('.').next().and_then(|number| number.parse::<u64>().ok());
+        let Ok(info) = serde_json::from_slice::<Value>(&message.payload) else { return };
+        match (info["config"]["metadata"][kept::EPOCH_METADATA].as_str(), info["state"]["last_seq"].as_u64()) {
+            (Some(epoch), Some(last)) => {
+                let heard = number == Some(self.keeper.listening);
+                self.core.apply(now, Event::Stream { epoch, last, heard });
+            }
+            _ => {
+                self.keeper.made += 1;
+                let epoch = format!("{}-{}", self.core.id(), self.keeper.made);
+                self.ask_stream(bus, rng, now, CREATE.to_owned(), epoch);
+            }
         }
     }
 

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use serde_json::Value;
 
-use crate::socket::text_of;
+use crate::socket::{frame_of, text_of};
 use crate::world::{Phase, World};
 
 /// A defect to plant in calm.
@@ -20,30 +21,93 @@ pub enum Sabotage {
     Leak,
     /// A receipt is not told.
     LoseReceipt,
+    /// A kept message vanishes on its way to one client.
+    LoseKept,
+    /// A kept message comes twice.
+    RepeatKept,
+    /// Two kept messages change places.
+    SwapKept,
+    /// A client hears that what it missed is lost, and it is not.
+    DenyRecovery,
+    /// A client hears that nothing is lost, and what it missed never comes.
+    HideReplay,
+    /// A page of history lacks a message.
+    LosePart,
+    /// A client is told twice to go away.
+    RepeatGoaway,
+    /// A client that was told to go away is not told of its messages any more.
+    Mute,
 }
 
 impl Sabotage {
     /// Each of them.
-    pub const ALL: [Self; 5] = [Self::Lose, Self::Repeat, Self::Swap, Self::Leak, Self::LoseReceipt];
+    pub const ALL: [Self; 13] = [
+        Self::Lose,
+        Self::Repeat,
+        Self::Swap,
+        Self::Leak,
+        Self::LoseReceipt,
+        Self::LoseKept,
+        Self::RepeatKept,
+        Self::SwapKept,
+        Self::DenyRecovery,
+        Self::HideReplay,
+        Self::LosePart,
+        Self::RepeatGoaway,
+        Self::Mute,
+    ];
 }
 
 fn is_message(frame: &[u8]) -> bool {
     text_of(frame).is_some_and(|text| text.starts_with(r#"{"type":"message""#))
 }
 
+fn is_live(frame: &[u8]) -> bool {
+    is_message(frame) && !is_kept(frame)
+}
+
+fn is_kept(frame: &[u8]) -> bool {
+    is_message(frame) && text_of(frame).is_some_and(|text| text.contains(r#","seq":"#))
+}
+
+fn is_goaway(frame: &[u8]) -> bool {
+    text_of(frame).is_some_and(|text| text.starts_with(r#"{"type":"goaway""#))
+}
+
+/// A page with its second message taken out.
+fn without_part(frame: &[u8]) -> Option<Bytes> {
+    let mut page: Value = serde_json::from_str(text_of(frame)?).ok()?;
+    let messages = page["messages"].as_array_mut().filter(|messages| messages.len() > 2)?;
+    messages.remove(1);
+    Some(frame_of(&page.to_string()))
+}
+
+fn denied(frame: &[u8]) -> Option<Bytes> {
+    let text = text_of(frame)?;
+    let whole = r#","recovered":true"#;
+    text.contains(whole).then(|| frame_of(&text.replace(whole, r#","recovered":false"#)))
+}
+
 fn is_of_a_room(frame: &[u8]) -> bool {
-    is_message(frame) && text_of(frame).is_some_and(|text| text.contains(r#""room":"#))
+    is_live(frame) && text_of(frame).is_some_and(|text| text.contains(r#""room":"#))
 }
 
 impl World {
     /// Does its worst, once in a while and only in calm.
     pub(crate) fn sabotage(&mut self, what: Sabotage) {
-        if self.phase != Phase::Calm || (what != Sabotage::Swap && !self.rng.chance(300)) {
+        if self.phase != Phase::Calm
+            || (!matches!(what, Sabotage::Swap | Sabotage::SwapKept | Sabotage::Mute) && !self.rng.chance(300))
+        {
             return;
         }
         match what {
-            Sabotage::Lose | Sabotage::Repeat => self.tamper(what),
-            Sabotage::Swap => self.swap(),
+            Sabotage::Lose => self.drop_one(is_live),
+            Sabotage::LoseKept => self.drop_one(is_kept),
+            Sabotage::Repeat => self.repeat(is_live),
+            Sabotage::RepeatKept => self.repeat(is_kept),
+            Sabotage::RepeatGoaway => self.repeat(is_goaway),
+            Sabotage::Swap => self.swap(false),
+            Sabotage::SwapKept => self.swap(true),
             Sabotage::Leak => self.leak(),
             Sabotage::LoseReceipt => {
                 if let Some(asked) = self.services.iter_mut().find_map(|service| service.asked.values_mut().next_back())
@@ -51,33 +115,73 @@ impl World {
                     asked.answers.clear();
                 }
             }
+            Sabotage::DenyRecovery => self.change(denied),
+            Sabotage::LosePart => self.change(without_part),
+            Sabotage::HideReplay => self.hide_replay(),
+            Sabotage::Mute => {
+                for client in self.clients.values().filter(|client| client.goaway.is_some()) {
+                    client.wire.borrow_mut().frames.retain(|frame| !is_message(frame));
+                }
+            }
         }
     }
 
-    fn tamper(&mut self, what: Sabotage) {
+    fn drop_one(&self, wanted: fn(&[u8]) -> bool) {
         for client in self.clients.values() {
             let mut wire = client.wire.borrow_mut();
-            let Some(at) = wire.frames.iter().position(|frame| is_message(frame)) else { continue };
-            match what {
-                Sabotage::Lose => drop(wire.frames.remove(at)),
-                Sabotage::Repeat | Sabotage::Swap | Sabotage::Leak | Sabotage::LoseReceipt => {
-                    let Some(frame) = wire.frames.get(at).cloned() else { continue };
-                    wire.frames.push_back(frame);
+            if let Some(at) = wire.frames.iter().position(|frame| wanted(frame)) {
+                drop(wire.frames.remove(at));
+                return;
+            }
+        }
+    }
+
+    fn repeat(&self, wanted: fn(&[u8]) -> bool) {
+        for client in self.clients.values() {
+            let mut wire = client.wire.borrow_mut();
+            if let Some(frame) = wire.frames.iter().find(|frame| wanted(frame)).cloned() {
+                wire.frames.push_back(frame);
+                return;
+            }
+        }
+    }
+
+    fn change(&self, how: fn(&[u8]) -> Option<Bytes>) {
+        for client in self.clients.values() {
+            for frame in &mut client.wire.borrow_mut().frames {
+                if let Some(changed) = how(frame) {
+                    *frame = changed;
+                    return;
                 }
             }
-            return;
+        }
+    }
+
+    fn hide_replay(&self) {
+        for client in self.clients.values() {
+            let mut wire = client.wire.borrow_mut();
+            if let Some(at) = wire.frames.iter().position(|frame| denied(frame).is_some()) {
+                let mut place = 0;
+                wire.frames.retain(|frame| {
+                    place += 1;
+                    place <= at || !is_kept(frame)
+                });
+            }
         }
     }
 
     /// Only messages of one sender to one target have an order that anybody promised.
-    fn swap(&mut self) {
+    fn swap(&mut self, kept: bool) {
         for client in self.clients.values() {
             let mut wire = client.wire.borrow_mut();
             let mut first = BTreeMap::new();
             let pair = wire.frames.iter().enumerate().find_map(|(at, frame)| {
                 let value: Value = serde_json::from_str(text_of(frame)?).ok()?;
-                let stream =
-                    (value["room"].to_string(), value["data"]["sender"].as_u64()?, value["data"]["target"].to_string());
+                if value["type"] != "message" || value["seq"].is_u64() != kept {
+                    return None;
+                }
+                let sender = value["data"]["sender"].as_u64().filter(|_| !kept);
+                let stream = (value["room"].to_string(), sender, value["data"]["target"].to_string());
                 first.insert(stream, at).map(|earlier| (earlier, at))
             });
             if let Some((earlier, later)) = pair {

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 use holdfast_protocol::receipt::Receipt;
 use holdfast_protocol::subject::{Kind, Subjects, Target};
+use holdfast_protocol::token;
 
 use crate::bus::{Bus, Link, Message};
 use crate::client::Number;
@@ -40,6 +41,30 @@ pub struct Asked {
     pub checked: bool,
 }
 
+/// A kept message whose acknowledgement has not come.
+#[derive(Debug, Clone)]
+struct Unacknowledged {
+    sent_ms: u64,
+    tries: u64,
+    message: Message,
+}
+
+/// How a kept message is sent.
+#[derive(Debug, Clone, Default)]
+pub struct KeepOptions {
+    /// `Hf-Key`
+    pub key: Option<&'static str>,
+    /// `Hf-Ttl`
+    pub ttl_ms: Option<u64>,
+    /// `Hf-Except-User`
+    pub except: Option<String>,
+}
+
+/// How long a service waits for an acknowledgement.
+const ACKNOWLEDGED_MS: u64 = 800;
+/// How often it sends.
+const TRIES: u64 = 8;
+
 /// A domain service.
 #[derive(Debug)]
 pub struct Service {
@@ -53,6 +78,7 @@ pub struct Service {
     pub promises: VecDeque<Promise>,
     /// Receipts asked for, by the number of their message.
     pub asked: BTreeMap<u64, Asked>,
+    unacknowledged: BTreeMap<u64, Unacknowledged>,
 }
 
 impl Service {
@@ -60,7 +86,15 @@ impl Service {
     pub fn new(bus: &mut Bus, sender: u64) -> Self {
         let link = bus.connect();
         bus.subscribe(link, format!("_INBOX.service{sender}.>"));
-        Self { link, sender, sent: 0, subjects: Subjects::new("hf"), promises: VecDeque::new(), asked: BTreeMap::new() }
+        Self {
+            link,
+            sender,
+            sent: 0,
+            subjects: Subjects::new("hf"),
+            promises: VecDeque::new(),
+            asked: BTreeMap::new(),
+            unacknowledged: BTreeMap::new(),
+        }
     }
 
     /// Sends the next message to `target`; with `ask` a receipt is asked for.
@@ -90,9 +124,56 @@ impl Service {
         bus.publish(now_ms, rng, self.link, message);
     }
 
+    /// Publishes a kept message to `target`, and again until it is acknowledged.
+    pub fn keep(&mut self, bus: &mut Bus, rng: &mut Rng, now_ms: u64, target: &Target, options: &KeepOptions) {
+        self.sent += 1;
+        let (sender, number) = (self.sender, self.sent);
+        let body = format!(r#"{{"sender":{sender},"number":{number}}}"#);
+        let mut message = Message::new(self.subjects.to(Kind::Keep, target), Bytes::from(body));
+        message.reply = Some(format!("_INBOX.service{sender}.kept.{number}"));
+        message.headers.push(("Nats-Msg-Id".to_owned(), format!("{sender}-{number}")));
+        let options = [
+            ("Hf-Key", options.key.map(str::to_owned)),
+            ("Hf-Ttl", options.ttl_ms.map(|ttl_ms| ttl_ms.to_string())),
+            ("Hf-Except-User", options.except.as_deref().map(token::encode)),
+        ];
+        message.headers.extend(options.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
+        self.unacknowledged.insert(number, Unacknowledged { sent_ms: now_ms, tries: 1, message: message.clone() });
+        bus.publish(now_ms, rng, self.link, message);
+    }
+
+    /// Sends again what was not acknowledged.
+    pub fn turn(&mut self, bus: &mut Bus, rng: &mut Rng, now_ms: u64) {
+        for late in self.unacknowledged.values_mut().filter(|it| it.sent_ms + ACKNOWLEDGED_MS <= now_ms) {
+            late.sent_ms = now_ms;
+            late.tries += 1;
+            bus.publish(now_ms, rng, self.link, late.message.clone());
+        }
+        self.unacknowledged.retain(|_, it| it.tries < TRIES);
+    }
+
+    /// Tells the gateway of a connection something.
+    pub fn command(&self, bus: &mut Bus, rng: &mut Rng, now_ms: u64, connection: &str, what: &str) {
+        let subject = self.subjects.to(Kind::Ctl, &Target::Connection(connection.to_owned()));
+        let body = format!(r#"{{"do":"{what}"}}"#);
+        bus.publish(now_ms, rng, self.link, Message::new(subject, Bytes::from(body)));
+    }
+
+    /// Tells a node something.
+    pub fn command_node(&self, bus: &mut Bus, rng: &mut Rng, now_ms: u64, node: &str, body: &str) {
+        let subject = format!("{}.ctl.node.{node}", self.subjects.prefix());
+        bus.publish(now_ms, rng, self.link, Message::new(subject, Bytes::from(body.to_owned())));
+    }
+
     /// An answer.
     pub fn receive(&mut self, message: Message) {
         let number = message.subject.rsplit('.').next().and_then(|number| number.parse::<u64>().ok());
+        if message.subject.contains(".kept.") {
+            // Nobody listens where the stream's server is away: it is tried again in time.
+            let acknowledged = number.filter(|_| !message.no_responders);
+            acknowledged.and_then(|number| self.unacknowledged.remove(&number));
+            return;
+        }
         let Some(asked) = number.and_then(|number| self.asked.get_mut(&number)) else { return };
         if let Ok(receipt) = serde_json::from_slice(&message.payload) {
             asked.answers.push(receipt);

@@ -1,11 +1,14 @@
-//! A client's socket in the simulation: the gateway pushes frames in, the client reads them off the other end.
+//! One client's socket as both ends see it: the gateway pushes frames into a bounded queue, the client reads them, or does
+//! not for a while.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::io::IoSlice;
 use std::rc::Rc;
 
 use bytes::Bytes;
 use holdfast_gateway::clock::Now;
+use holdfast_gateway::outbox::{Bounds, Lost, Outbox};
 use holdfast_gateway::socket::{Outgoing, Pushed, Socket};
 use holdfast_protocol::close::Close;
 
@@ -20,55 +23,82 @@ pub struct Wire {
     pub stalled: bool,
 }
 
+/// Bytes that the kernel still takes of a client that has stopped reading: a frame may be written in part.
+const STALLED_BYTES: usize = 90;
+/// Frames written at once.
+const SLICES: usize = 16;
+
 /// The gateway's end.
 #[derive(Debug)]
 pub struct SimSocket {
     wire: Rc<RefCell<Wire>>,
-    waiting: VecDeque<Bytes>,
-    pushed: u64,
+    outbox: Outbox,
+    bounds: Bounds,
+    /// What the kernel has taken since the client stopped reading.
+    taken: usize,
 }
 
 impl SimSocket {
     /// The gateway's end of `wire`.
-    pub const fn new(wire: Rc<RefCell<Wire>>) -> Self {
-        Self { wire, waiting: VecDeque::new(), pushed: 0 }
+    pub fn new(wire: Rc<RefCell<Wire>>, bounds: Bounds) -> Self {
+        Self { wire, outbox: Outbox::default(), bounds, taken: 0 }
+    }
+
+    fn write(&mut self, now: Now) {
+        let mut wire = self.wire.borrow_mut();
+        if !wire.stalled {
+            self.taken = 0;
+        }
+        loop {
+            let mut slices = [IoSlice::new(&[]); SLICES];
+            let filled = self.outbox.fill(now, &mut slices, &mut Lost::default());
+            let ready: usize = slices.iter().take(filled).map(|slice| slice.len()).sum();
+            let room = if wire.stalled { STALLED_BYTES.saturating_sub(self.taken) } else { usize::MAX };
+            let bytes = ready.min(room);
+            if bytes == 0 {
+                return;
+            }
+            self.taken += bytes;
+            self.outbox.advance(bytes, |frame| wire.frames.push_back(frame.clone()));
+        }
     }
 }
 
 impl Socket for SimSocket {
-    fn push(&mut self, _now: Now, outgoing: Outgoing) -> Pushed {
+    fn push(&mut self, now: Now, outgoing: Outgoing) -> Pushed {
         if self.wire.borrow().closed.is_some() {
             return Pushed::Dropped;
         }
-        self.pushed += 1;
-        self.waiting.push_back(outgoing.frame);
-        Pushed::Queued(self.pushed)
+        if !self.outbox.fits(outgoing.frame.len(), &self.bounds) {
+            self.write(now);
+        }
+        self.outbox.push(now, outgoing, &self.bounds, &mut Lost::default())
     }
 
-    fn flush(&mut self, _now: Now) -> u64 {
-        let mut wire = self.wire.borrow_mut();
-        if !wire.stalled {
-            wire.frames.append(&mut self.waiting);
-        }
-        self.pushed - self.waiting.len() as u64
+    fn flush(&mut self, now: Now) -> u64 {
+        self.write(now);
+        self.outbox.passed()
     }
 
     fn take_gaps(&mut self) -> Vec<u32> {
-        Vec::new()
+        self.outbox.take_gaps()
     }
 
-    fn close(&mut self, _now: Now, code: u16, _reason: &str) {
-        let mut wire = self.wire.borrow_mut();
-        wire.frames.append(&mut self.waiting);
-        wire.closed.get_or_insert(code);
+    fn close(&mut self, now: Now, code: u16, _reason: &str) {
+        if code == Close::SlowConsumer.code() {
+            self.outbox.clear();
+        }
+        self.write(now);
+        self.wire.borrow_mut().closed.get_or_insert(code);
     }
 
-    fn tick(&mut self, _now: Now) -> Option<Close> {
-        None
+    fn tick(&mut self, now: Now) -> Option<Close> {
+        let is_late = self.outbox.is_too_old(now, &self.bounds, &mut Lost::default());
+        is_late.then_some(Close::SlowConsumer)
     }
 
     fn queued_bytes(&self) -> usize {
-        self.waiting.iter().map(Bytes::len).sum()
+        self.outbox.bytes()
     }
 }
 
@@ -81,4 +111,18 @@ pub fn text_of(frame: &[u8]) -> Option<&str> {
         _ => return None,
     };
     std::str::from_utf8(frame.get(head..)?).ok()
+}
+
+/// A server frame with this text, for planted defects.
+pub fn frame_of(text: &str) -> Bytes {
+    let mut frame = vec![0x81];
+    match u8::try_from(text.len()) {
+        Ok(length) if length < 126 => frame.push(length),
+        _ => {
+            frame.push(126);
+            frame.extend(u16::try_from(text.len()).unwrap_or(u16::MAX).to_be_bytes());
+        }
+    }
+    frame.extend(text.as_bytes());
+    frame.into()
 }

@@ -9,16 +9,18 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use holdfast_gateway::clock;
+use holdfast_protocol::close::Close;
 use holdfast_protocol::subject::Subjects;
 use holdfast_router::core::event;
 
+use crate::Plan;
 use crate::bus::{Bus, Link, Weather};
-use crate::client::{Client, Violation};
+use crate::client::{Client, Memory, Violation};
 use crate::facts::Facts;
 use crate::gateway::GatewayProcess;
+use crate::jetstream::JetStream;
 use crate::rng::Rng;
 use crate::router::RouterProcess;
-use crate::sabotage::Sabotage;
 use crate::service::Service;
 use crate::socket::Wire;
 
@@ -39,7 +41,7 @@ pub enum Phase {
 const TROUBLE_MS: u64 = 12_000;
 const HEALING_MS: u64 = 16_000;
 const CALM_MS: u64 = 5_000;
-const SILENCE_MS: u64 = 7_000;
+const SILENCE_MS: u64 = 10_000;
 
 /// How long an orderly change takes at most, from its cause: messages sent meanwhile may come twice or swapped.
 pub const HANDOVER_MS: u64 = 3_000;
@@ -63,6 +65,26 @@ pub struct Totals {
     pub receipts: u64,
     /// Faults made.
     pub faults: u64,
+    /// Kept messages that clients got, …
+    pub kept: u64,
+    /// … which of them were owed at the end of a silence and looked for, by client and target, …
+    pub followed: u64,
+    /// … how often clients resumed, …
+    pub resumed: u64,
+    /// … how often they were told that something is lost …
+    pub unrecovered: u64,
+    /// … and pages of history.
+    pub pages: u64,
+}
+
+impl Totals {
+    /// Adds what a client did whose connection has ended.
+    pub(crate) const fn note_client(&mut self, client: &Client) {
+        self.kept += client.kept;
+        self.resumed += client.resumed;
+        self.unrecovered += client.unrecovered;
+        self.pages += client.pages;
+    }
 }
 
 /// Everything.
@@ -78,6 +100,9 @@ pub struct World {
     pub(crate) clients: BTreeMap<u64, Client>,
     pub(crate) services: Vec<Service>,
     pub(crate) facts: Facts,
+    pub(crate) stream: JetStream,
+    /// Clients without a connection, that will come back.
+    pub(crate) away: Vec<Memory>,
     /// Since when promises hold to the letter; `None` while they do not.
     pub(crate) calm_since_ms: Option<u64>,
     /// When orderly changes began, since calm came.
@@ -86,18 +111,20 @@ pub struct World {
     pub(crate) cut_until: BTreeMap<Link, u64>,
     pub(crate) weather_until_ms: u64,
     next_id: u64,
-    /// A defect to plant.
-    pub sabotage: Option<Sabotage>,
+    pub(crate) plan: Plan,
     /// What was done so far.
     pub totals: Totals,
 }
 
 impl World {
     /// A world with two routers and three gateways, that begins calm enough to get going.
-    pub fn new(seed: u64) -> Self {
+    pub fn new(plan: Plan) -> Self {
+        let mut bus = Bus::new();
         let mut world = Self {
-            rng: Rng::new(seed),
-            bus: Bus::new(),
+            rng: Rng::new(plan.seed),
+            stream: JetStream::new(&mut bus),
+            bus,
+            away: Vec::new(),
             now_ms: 1000,
             phase: Phase::Healing,
             phase_ends_ms: 1000 + HEALING_MS,
@@ -111,7 +138,7 @@ impl World {
             cut_until: BTreeMap::new(),
             weather_until_ms: 0,
             next_id: 0,
-            sabotage: None,
+            plan,
             totals: Totals::default(),
         };
         world.facts.subscribe(&mut world.bus, &Subjects::new("hf"));
@@ -167,8 +194,9 @@ impl World {
         self.now_ms += 1;
         self.totals.elapsed_ms += 1;
         self.deliver();
+        self.stream.turn(&mut self.bus, &mut self.rng, self.now_ms);
         self.run_processes();
-        if let Some(what) = self.sabotage {
+        if let Some(what) = self.plan.sabotage {
             self.sabotage(what);
         }
         self.read_clients()?;
@@ -184,6 +212,10 @@ impl World {
         if self.phase == Phase::Calm && self.rng.below(2_000) == 0 {
             self.orderly_change();
         }
+        if self.phase == Phase::Calm && self.rng.below(2_500) == 0 {
+            self.drain();
+        }
+        self.maintain();
         self.mend();
         if self.now_ms >= self.phase_ends_ms {
             self.next_phase()?;
@@ -238,6 +270,7 @@ impl World {
             Phase::Silence => {}
             Phase::Trouble => {
                 self.compare_views()?;
+                self.check_kept()?;
                 self.calm_since_ms = None;
                 self.totals.rounds += 1;
             }
@@ -255,6 +288,8 @@ impl World {
                 gateway.receive(message);
             } else if let Some(service) = self.services.iter_mut().find(|service| service.link == link) {
                 service.receive(message);
+            } else if link == self.stream.link {
+                self.stream.receive(&mut self.bus, &mut self.rng, self.now_ms, message);
             } else if link == self.facts.link {
                 self.facts.receive(&message);
             }
@@ -282,48 +317,69 @@ impl World {
         let lenient = move |sent_ms: u64| {
             sent_ms < calm_ms || handovers.iter().any(|at_ms| (at_ms - 20..at_ms + HANDOVER_MS).contains(&sent_ms))
         };
-        let mut ended = Vec::new();
+        let (mut ended, mut drained) = (Vec::new(), Vec::new());
         for (id, client) in &mut self.clients {
             let seen = client.seen.len();
-            self.totals.steps += client.read(self.now_ms, &lenient)?;
+            self.totals.steps += client.read(self.now_ms, &self.stream, &lenient)?;
             self.totals.delivered += (client.seen.len() - seen) as u64;
+            let is_steady = self.now_ms > client.unsteady_until_ms;
+            if !is_steady {
+                client.gaps = 0;
+            }
             if client.gaps > 0 && self.calm_since_ms.is_some() {
-                return Err(Violation(format!("{}: a gap in calm", client.user)));
+                return Err(Violation(format!("{}: a gap in calm\n{}", client.user, client.diary)));
             }
             let closed = client.wire.borrow().closed;
             if let Some(code) = closed {
-                if self.calm_since_ms.is_some() {
-                    return Err(Violation(format!("{}: closed with {code} in calm", client.user)));
+                if is_steady && client.goaway.is_none() && self.calm_since_ms.is_some() {
+                    return Err(Violation(format!("{}: closed with {code} in calm\n{}", client.user, client.diary)));
+                }
+                if code == Close::Drain.code() {
+                    drained.push(*id);
                 }
                 ended.push(*id);
             }
         }
+        for id in drained {
+            self.check_drained(id)?;
+        }
         for id in ended {
-            self.end_client(id);
+            self.end_client(id, true);
         }
         Ok(())
     }
 
-    pub(crate) fn open_client(&mut self, user: String) {
-        let ids: Vec<u64> = self.gateways.keys().copied().collect();
-        let Some(&gateway_id) = self.rng.pick(&ids) else { return };
+    /// Opens a connection for a client that is new, or comes back.
+    pub(crate) fn open_client(&mut self, memory: Memory) {
         let now = self.gateway_now();
-        let Some(gateway) = self.gateways.get_mut(&gateway_id) else { return };
-        if gateway.frozen_until_ms > now.ms {
+        let ready = self.gateways.iter().filter(|(_, gateway)| gateway.is_ready(now));
+        let ids: Vec<u64> = ready.map(|(id, _)| *id).collect();
+        let gateway_id = self.rng.pick(&ids).copied();
+        let Some((gateway_id, gateway)) = gateway_id.and_then(|id| Some((id, self.gateways.get_mut(&id)?))) else {
+            self.away.push(memory);
             return;
-        }
+        };
         let wire = Rc::new(RefCell::new(Wire::default()));
-        let (shard, key) = gateway.open(now, &mut self.rng, &user, Rc::clone(&wire));
+        let (shard, key) = gateway.open(now, &mut self.rng, &memory.user, memory.own.as_ref(), Rc::clone(&wire));
         let id = self.id();
-        self.clients.insert(id, Client::new(user, gateway_id, shard, key, wire));
+        let what = format!("connects to gateway {gateway_id}: {memory:?}");
+        let mut client = Client::new(memory, gateway_id, shard, key, wire);
+        client.diary.note(now.ms, what);
+        self.clients.insert(id, client);
     }
 
-    pub(crate) fn end_client(&mut self, id: u64) {
+    /// Ends a connection; the client may come back.
+    pub(crate) fn end_client(&mut self, id: u64, comes_back: bool) {
         let now = self.gateway_now();
-        if let Some(client) = self.clients.remove(&id)
-            && let Some(gateway) = self.gateways.get_mut(&client.gateway)
-        {
-            gateway.client_gone(now, client.shard, client.key);
+        if let Some(client) = self.clients.remove(&id) {
+            self.totals.note_client(&client);
+            if let Some(gateway) = self.gateways.get_mut(&client.gateway) {
+                gateway.client_gone(now, client.shard, client.key);
+            }
+            if comes_back {
+                let wait_ms = if self.rng.chance(300) { self.rng.below(30_000) } else { self.rng.below(3_000) };
+                self.away.push(client.memory(self.now_ms + wait_ms));
+            }
         }
     }
 
