@@ -93,6 +93,11 @@ pub fn stream_info(stream: &str) -> String {
     format!("$JS.API.STREAM.INFO.{stream}")
 }
 
+/// Where the stream's leader, and nobody else, is asked for one message: the last of a subject.
+pub fn leader_get(stream: &str) -> String {
+    format!("$JS.API.STREAM.MSG.GET.{stream}")
+}
+
 /// Unix milliseconds of a time as NATS writes it: `2026-11-21T11:49:36.98838613Z`. `None` for anything else.
 pub fn unix_ms(time: &str) -> Option<u64> {
     let (date, clock) = time.strip_suffix('Z')?.split_once('T')?;

@@ -77,6 +77,7 @@ const MAY_PUBLISH: &[(&str, &[&str])] = &[
             "_INBOX.router.a.1",
             "_INBOX.gateway.a.1",
             "$JS.API.STREAM.INFO.HF_KEPT",
+            "$JS.API.STREAM.MSG.GET.HF_KEPT",
             "$JS.API.DIRECT.GET.HF_KEPT",
         ],
     ),

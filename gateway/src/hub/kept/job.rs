@@ -44,9 +44,15 @@ impl Resumer {
     }
 }
 
+/// How often a batch is asked for again where the replica that answered had less than the leader. Each time another one
+/// may answer.
+const STALE_MAX: u8 = 24;
+
 #[derive(Debug)]
 enum Phase {
     Info,
+    /// The leader's last message of the subject.
+    Last,
     Oldest(Read),
     Read(Read),
 }
@@ -59,6 +65,12 @@ pub(super) struct Job {
     phase: Phase,
     info: Option<Info>,
     oldest: Option<u64>,
+    /// What routers had processed when the job began: a leader that knows less of it is none any more.
+    mark: u64,
+    /// The subject's last message when the job began: a read that does not have it was answered by a replica that lags.
+    last: u64,
+    /// Answers that were behind.
+    stale: u8,
     /// Where the read begins: after this. Set when it begins.
     from: u64,
     /// Live copies since the job began.
@@ -94,6 +106,9 @@ impl Hub {
             phase: Phase::Info,
             info: None,
             oldest: None,
+            mark: self.highest_mark(now),
+            last: 0,
+            stale: 0,
             from: 0,
             live: Vec::new(),
             overrun: false,
@@ -114,6 +129,7 @@ impl Hub {
         let stream = self.kept.stream.as_deref().unwrap_or_default();
         let message = match &job.phase {
             Phase::Info => stream::ask_info(stream, Some(&job.subject)),
+            Phase::Last => stream::ask_last(stream, &job.subject),
             Phase::Oldest(read) | Phase::Read(read) => read.ask(stream),
         };
         self.cells.kept_reads.add(1);
@@ -142,10 +158,18 @@ impl Hub {
                     self.learn_epoch(now, edge, &info);
                     Step::Failed
                 }
+                Some(info) if info.last < job.mark => job.answered_behind(),
                 Some(info) => {
-                    let needs_oldest = info.needs_oldest();
                     job.info = Some(info);
-                    if needs_oldest {
+                    job.phase = Phase::Last;
+                    Step::Again
+                }
+                None => Step::Failed,
+            },
+            Phase::Last => match stream::parse_last(&message.payload) {
+                Some(last) => {
+                    job.last = last;
+                    if job.info.as_ref().is_some_and(Info::needs_oldest) {
                         job.phase = Phase::Oldest(Read::oldest(job.subject.clone()));
                     } else {
                         job.begin_read();
@@ -162,7 +186,10 @@ impl Hub {
                 }
                 other => other,
             },
-            Phase::Read(read) => read.take(&self.subjects, &epoch, message),
+            Phase::Read(read) => match read.take(&self.subjects, &epoch, message) {
+                Step::Done if read.reached() < job.last => job.answered_behind(),
+                other => other,
+            },
         };
         match step {
             Step::More => {
@@ -189,7 +216,7 @@ impl Hub {
         let (kind, name) = job.target.clone();
         let read = match std::mem::replace(&mut job.phase, Phase::Info) {
             Phase::Read(read) | Phase::Oldest(read) => read.messages,
-            Phase::Info => Vec::new(),
+            Phase::Info | Phase::Last => Vec::new(),
         };
         let mut messages: Vec<_> = read.into_iter().map(|delivery| Arc::new(SharedDelivery::kept(delivery))).collect();
         let (info, oldest) = (job.info.clone(), job.oldest);
@@ -265,6 +292,11 @@ impl Hub {
         edge.to_shard(conn.shard, message);
     }
 
+    /// The furthest that any live router has processed the stream.
+    pub(super) fn highest_mark(&self, now: Now) -> u64 {
+        self.kept.epoch.as_ref().map_or(0, |epoch| self.routers.marks(now.ms, epoch).max().unwrap_or(0))
+    }
+
     /// A place in the present epoch.
     pub(in crate::hub) fn position(&self, seq: u64) -> Option<Position> {
         Position::new(self.kept.epoch.as_ref()?, seq)
@@ -272,6 +304,12 @@ impl Hub {
 }
 
 impl Job {
+    /// Whoever answered knows less than is known already: ask again, within reason.
+    fn answered_behind(&mut self) -> Step {
+        self.stale += 1;
+        if self.stale < STALE_MAX { Step::Again } else { Step::Failed }
+    }
+
     /// Begins the read behind the least of the positions that wait and can still be served.
     fn begin_read(&mut self) {
         let info = self.info.as_ref();

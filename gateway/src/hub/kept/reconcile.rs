@@ -17,6 +17,10 @@ use crate::link::{SharedDelivery, ToShard};
 
 /// How long after a failed attempt the next one begins.
 const RETRY_MS: u64 = 1000;
+/// How often in a row it asks again where a replica that lags has answered.
+const STALE_MAX: u16 = 16;
+/// How often it then tries later. Where nobody has what routers have processed, it is no more: too old.
+const STALE_ROUNDS_MAX: u16 = 5;
 /// The epoch is asked for at most so often.
 const EPOCH_EVERY_MS: u64 = 1000;
 
@@ -28,10 +32,15 @@ pub(super) enum Reconcile {
     Running {
         read: Read,
         again: bool,
+        /// What routers had processed when the read began: it must come so far.
+        mark: u64,
+        /// Answers by replicas that had not.
+        stale: u16,
     },
-    /// To be tried at that time.
+    /// To be tried at that time; so many answers were behind.
     Waiting {
         at_ms: u64,
+        stale: u16,
     },
 }
 
@@ -51,27 +60,28 @@ impl Hub {
             *again = true;
             return;
         }
+        let stale = if let Reconcile::Waiting { stale, .. } = self.kept.reconcile { stale } else { 0 };
+        let mark = self.highest_mark(now);
         let read = Read::new(self.subjects.keep_all(), self.kept.safe + 1);
-        self.ask_reconcile(now, edge, read, false);
+        self.ask_reconcile(now, edge, read, false, mark, stale);
     }
 
-    fn ask_reconcile(&mut self, now: Now, edge: &mut dyn Edge, read: Read, again: bool) {
+    fn ask_reconcile(&mut self, now: Now, edge: &mut dyn Edge, read: Read, again: bool, mark: u64, stale: u16) {
         let stream = self.kept.stream.as_deref().unwrap_or_default();
         self.cells.kept_reads.add(1);
         let asked = self.upstream.ask(edge, Purpose::Reconcile, read.ask(stream), now.ms + READ_MS);
         self.kept.reconcile = match asked {
-            Ok(()) => Reconcile::Running { read, again },
-            Err(_) => Reconcile::Waiting { at_ms: now.ms + RETRY_MS },
+            Ok(()) => Reconcile::Running { read, again, mark, stale },
+            Err(_) => Reconcile::Waiting { at_ms: now.ms + RETRY_MS, stale },
         };
     }
 
     /// What time brings: another attempt.
     pub(in crate::hub) fn tick_kept(&mut self, now: Now, edge: &mut dyn Edge) {
-        if let Reconcile::Waiting { at_ms } = self.kept.reconcile
+        if let Reconcile::Waiting { at_ms, .. } = self.kept.reconcile
             && at_ms <= now.ms
             && self.connected
         {
-            self.kept.reconcile = Reconcile::Idle;
             self.start_reconcile(now, edge);
         }
     }
@@ -79,26 +89,35 @@ impl Hub {
     /// An answer; whether the same request has more to come.
     pub(in crate::hub) fn on_reconcile(&mut self, now: Now, edge: &mut dyn Edge, message: &Received) -> bool {
         let epoch = self.kept.epoch.clone().unwrap_or_default();
-        let Reconcile::Running { mut read, again } = std::mem::replace(&mut self.kept.reconcile, Reconcile::Idle)
+        let Reconcile::Running { mut read, again, mark, stale } =
+            std::mem::replace(&mut self.kept.reconcile, Reconcile::Idle)
         else {
             return false;
         };
+        let later = now.ms + RETRY_MS;
         match read.take(&self.subjects, &epoch, message) {
             Step::More => {
-                self.kept.reconcile = Reconcile::Running { read, again };
+                self.kept.reconcile = Reconcile::Running { read, again, mark, stale };
                 return true;
             }
-            Step::Again => self.ask_reconcile(now, edge, read, again),
+            Step::Again => self.ask_reconcile(now, edge, read, again, mark, stale),
+            Step::Done if read.reached() < mark && stale < STALE_MAX * STALE_ROUNDS_MAX => {
+                if (stale + 1) % STALE_MAX == 0 {
+                    self.kept.reconcile = Reconcile::Waiting { at_ms: later, stale: stale + 1 };
+                } else {
+                    self.ask_reconcile(now, edge, read, again, mark, stale + 1);
+                }
+            }
             Step::Done => self.end_reconcile(now, edge, read, again),
             Step::TooMuch => self.give_up_reconcile(now, edge),
-            Step::Failed => self.kept.reconcile = Reconcile::Waiting { at_ms: now.ms + RETRY_MS },
+            Step::Failed => self.kept.reconcile = Reconcile::Waiting { at_ms: later, stale },
         }
         false
     }
 
     /// The request came to nothing: again in a while.
     pub(in crate::hub) fn reconcile_failed(&mut self, now: Now) {
-        self.kept.reconcile = Reconcile::Waiting { at_ms: now.ms + RETRY_MS };
+        self.kept.reconcile = Reconcile::Waiting { at_ms: now.ms + RETRY_MS, stale: 0 };
     }
 
     fn end_reconcile(&mut self, now: Now, edge: &mut dyn Edge, read: Read, again: bool) {

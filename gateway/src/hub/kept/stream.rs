@@ -66,6 +66,34 @@ pub(super) fn ask_info(stream: &str, subject: Option<&str>) -> Publication {
     Publication::plain(kept::stream_info(stream), body.unwrap_or_default().into())
 }
 
+/// Asks the leader for the last message of a subject: a batch comes from any replica, which may not have it yet.
+pub(super) fn ask_last(stream: &str, subject: &str) -> Publication {
+    let body = serde_json::json!({ "last_by_subj": subject });
+    Publication::plain(kept::leader_get(stream), body.to_string().into())
+}
+
+/// The sequence of that message, 0 if there is none; `None` where the answer says neither.
+pub(super) fn parse_last(payload: &[u8]) -> Option<u64> {
+    #[derive(Deserialize)]
+    struct Answer {
+        message: Option<Message>,
+        error: Option<Error>,
+    }
+    #[derive(Deserialize)]
+    struct Message {
+        seq: u64,
+    }
+    #[derive(Deserialize)]
+    struct Error {
+        code: u16,
+    }
+    match serde_json::from_slice(payload).ok()? {
+        Answer { message: Some(message), .. } => Some(message.seq),
+        Answer { error: Some(Error { code: NOT_FOUND }), .. } => Some(0),
+        Answer { .. } => None,
+    }
+}
+
 impl Info {
     /// Reads the answer; `None` for an error or anything else.
     pub(super) fn parse(payload: &[u8]) -> Option<Self> {
@@ -131,6 +159,11 @@ impl Read {
     /// The subject's oldest message alone.
     pub(super) fn oldest(filter: String) -> Self {
         Self { batch_max: 1, ..Self::new(filter, 1) }
+    }
+
+    /// Everything up to here was read.
+    pub(super) const fn reached(&self) -> u64 {
+        self.next - 1
     }
 
     /// The next request.
@@ -203,6 +236,15 @@ mod tests {
             }
         }
         assert_eq!(Info::parse(br#"{"error":{"code":404}}"#), None);
+    }
+
+    #[test]
+    fn the_leaders_answer_names_the_last_message_or_says_that_there_is_none() {
+        let found = br#"{"type":"io.nats.jetstream.api.v1.stream_msg_get_response","message":{"subject":"hf.keep.room.a","seq":7}}"#;
+        assert_eq!(parse_last(found), Some(7));
+        assert_eq!(parse_last(br#"{"error":{"code":404,"err_code":10037,"description":"no message found"}}"#), Some(0));
+        assert_eq!(parse_last(br#"{"error":{"code":503,"description":"not available"}}"#), None);
+        assert_eq!(parse_last(b""), None);
     }
 
     fn message(seq: u64, pending: u64) -> Received {

@@ -30,7 +30,8 @@ impl Stream {
         json!({
             "config": { "max_msgs_per_subject": self.per_subject_max, "deny_delete": true, "deny_purge": true,
                         "metadata": { "holdfast-epoch": self.epoch } },
-            "state": { "first_seq": self.first, "last_seq": self.messages.last().map_or(0, |(seq, _)| *seq),
+            // Other subjects have come as far as routers say, at least.
+            "state": { "first_seq": self.first, "last_seq": self.messages.last().map_or(0, |(seq, _)| *seq).max(10),
                        "subjects": { filter: count } },
         })
     }
@@ -41,6 +42,13 @@ impl Stream {
         if request.subject.starts_with("$JS.API.STREAM.INFO.") {
             let payload = self.info(body["subjects_filter"].as_str().unwrap_or("")).to_string().into();
             return vec![Received { subject, payload, ..Received::default() }];
+        }
+        if request.subject.starts_with("$JS.API.STREAM.MSG.GET.") {
+            let of = body["last_by_subj"].as_str().expect("a subject");
+            let last = self.messages.iter().rfind(|(_, subject)| *subject == of);
+            let answer =
+                last.map_or(json!({ "error": { "code": 404 } }), |(seq, _)| json!({ "message": { "seq": seq } }));
+            return vec![Received { subject, payload: answer.to_string().into(), ..Received::default() }];
         }
         let filter = body["next_by_subj"].as_str().expect("a filter");
         let from = body["seq"].as_u64().expect("a sequence");
@@ -76,13 +84,22 @@ impl Stream {
 impl Scene {
     /// Answers everything asked of the stream, until nothing is.
     fn serve(&mut self, stream: &Stream) {
+        self.serve_with_replica(stream, stream, 0);
+    }
+
+    /// The same, where a replica that has less answers the first batches.
+    fn serve_with_replica(&mut self, stream: &Stream, replica: &Stream, mut batches: usize) {
         loop {
             let requests = self.published("$JS.API.");
             if requests.is_empty() {
                 return;
             }
-            for answer in requests.iter().flat_map(|request| stream.answers(request)) {
-                self.hub.on_inbox(self.now, &mut self.edge, answer);
+            for request in &requests {
+                let lags = request.subject.starts_with("$JS.API.DIRECT.GET.") && batches > 0;
+                batches -= usize::from(lags);
+                for answer in if lags { replica } else { stream }.answers(request) {
+                    self.hub.on_inbox(self.now, &mut self.edge, answer);
+                }
             }
         }
     }
@@ -210,6 +227,56 @@ fn who_resumes_gets_what_was_missed_and_nothing_twice() {
     assert_eq!(granted.iter().map(replayed).collect::<Vec<_>>(), [vec![8, 12], vec![12]]);
     scene.copy(2, 14, 12);
     assert_eq!(scene.delivered(), (vec![14], 0));
+}
+
+#[test]
+fn a_replica_that_lags_is_asked_again() {
+    let (stream, replica) = (Stream::of_room(&[3, 5, 8, 12]), Stream::of_room(&[3, 5]));
+
+    let mut scene = Scene::member(10);
+    scene.copy(1, 12, 8);
+    scene.joins_since(2, "e1", 4);
+    scene.serve_with_replica(&stream, &replica, 3);
+    let granted = scene.granted();
+    assert_eq!(granted[0].start, Start { position: position(12), recovery: Some(Recovery::Whole) });
+    assert_eq!(replayed(&granted[0]), [5, 8, 12]);
+
+    let mut scene = Scene::member(10);
+    scene.copy(1, 20, 17);
+    let all = Stream::of_room(&[8, 12, 15, 17, 20]);
+    scene.serve_with_replica(&all, &Stream::of_room(&[8, 12]), 3);
+    assert_eq!(scene.delivered(), (vec![12, 15, 17, 20], 0), "a hole");
+
+    let mut scene = Scene::member(10);
+    scene.packet(2, 1, vec![]);
+    scene.marks(16);
+    scene.packet(4, 1, vec![]);
+    let all = Stream { messages: vec![(14, ROOM), (16, "hf.keep.room.other")], ..Stream::of_room(&[]) };
+    scene.serve_with_replica(&all, &Stream::of_room(&[]), 3);
+    assert_eq!(scene.delivered(), (vec![14], 0), "after lost packets");
+}
+
+#[test]
+fn where_all_replicas_lag_for_long_nobody_is_told_that_all_is_there() {
+    let (stream, replica) = (Stream::of_room(&[3, 5, 8]), Stream::of_room(&[3]));
+    let mut scene = Scene::member(10);
+    scene.joins_since(2, "e1", 4);
+
+    scene.serve_with_replica(&stream, &replica, usize::MAX);
+
+    let told = scene.told_shards();
+    assert!(matches!(&told[..], [(_, ToShard::Joined { result: Err(_), .. })]), "{told:?}");
+}
+
+#[test]
+fn a_leader_that_knows_less_than_routers_do_is_not_believed() {
+    let mut scene = Scene::member(30);
+    scene.joins_since(2, "e1", 20);
+
+    scene.serve(&Stream::of_room(&[5, 8]));
+
+    let told = scene.told_shards();
+    assert!(matches!(&told[..], [(_, ToShard::Joined { result: Err(_), .. })]), "not `recovered:false`: {told:?}");
 }
 
 #[test]
