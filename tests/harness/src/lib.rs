@@ -15,6 +15,7 @@ pub mod credentials;
 pub mod http;
 pub mod metrics;
 pub mod nats;
+pub mod nats_cluster;
 pub mod process;
 pub mod proxy;
 mod reaper;

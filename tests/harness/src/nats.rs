@@ -29,10 +29,7 @@ impl NatsServer {
         let folder = Folder::new();
         std::fs::write(folder.path().join("nats.conf"), config).expect("write nats.conf");
         let process = spawn(folder.path(), None);
-        let (address, cluster) = eventually("nats-server tells its ports", async || {
-            ports_file(folder.path(), process.pid()).ok_or_else(|| process.tail(20))
-        })
-        .await;
+        let (address, cluster) = ports_of(folder.path(), &process).await;
         let server = Self { folder, address, config: config.to_owned(), process, cluster };
         server.greets().await;
         server
@@ -73,6 +70,19 @@ impl NatsServer {
         self.process.kill();
         self.process = spawn(self.folder.path(), Some(self.address.port()));
         self.greets().await;
+        if self.cluster.is_some() {
+            let (_, cluster) = self.ports().await;
+            self.cluster = cluster;
+        }
+    }
+
+    /// Where other servers of its cluster reach it; another address after a restart.
+    pub const fn cluster_address(&self) -> Option<SocketAddr> {
+        self.cluster
+    }
+
+    async fn ports(&self) -> (SocketAddr, Option<SocketAddr>) {
+        ports_of(self.folder.path(), &self.process).await
     }
 
     /// A bare client, as any program would have one.
@@ -113,6 +123,13 @@ fn spawn(folder: &Path, port: Option<u16>) -> Process {
 
 fn jetstream_disabled(folder: &Path) -> bool {
     std::fs::read_to_string(folder.join("nats.conf")).is_ok_and(|config| config.contains("jetstream: disabled"))
+}
+
+async fn ports_of(folder: &Path, process: &Process) -> (SocketAddr, Option<SocketAddr>) {
+    eventually("nats-server tells its ports", async || {
+        ports_file(folder, process.pid()).ok_or_else(|| process.tail(20))
+    })
+    .await
 }
 
 /// The server writes `<program>_<pid>.ports` once it listens: where clients and where other servers reach it.

@@ -5,11 +5,13 @@
 
 mod bare;
 mod json;
+mod line;
 mod raw;
 mod socket;
 
 pub use bare::{BareClient, Payload};
 pub use json::{Client, Message};
+pub use line::{Incoming, LineReader, LineWriter, NotOpen};
 pub use raw::{RawClient, RawFrame, opcode};
 pub use socket::Ended;
 

@@ -56,7 +56,7 @@ pub(crate) struct Socket {
     _tasks: JoinSet<()>,
 }
 
-type Writer = WebSocketWrite<WriteHalf<tokio::io::BufReader<Box<dyn Stream>>>>;
+pub(super) type Writer = WebSocketWrite<WriteHalf<tokio::io::BufReader<Box<dyn Stream>>>>;
 
 impl Socket {
     pub(crate) fn start(upgraded: Upgraded) -> Self {
@@ -164,7 +164,7 @@ fn obliged(frame: &Frame<'_>) -> Option<Outgoing> {
     }
 }
 
-fn close_of(payload: &[u8]) -> (u16, String) {
+pub(super) fn close_of(payload: &[u8]) -> (u16, String) {
     match payload.split_first_chunk::<2>() {
         Some((code, reason)) => (u16::from_be_bytes(*code), String::from_utf8_lossy(reason).into_owned()),
         None => (1005, String::new()),
