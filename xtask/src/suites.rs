@@ -4,6 +4,7 @@ mod autobahn;
 mod browser;
 mod chart;
 mod clients;
+mod faults;
 
 use crate::{SKIPPED, run};
 use anyhow::Result;
@@ -22,7 +23,7 @@ pub(crate) enum Suite {
     Clients,
     /// The Helm chart, rendered by a real helm; on a cluster too with `-- --cluster`.
     Chart,
-    /// Networks that lose, delay and cut.
+    /// A whole fleet under faults and load, and a check of all that its clients saw.
     Faults,
 }
 
@@ -42,7 +43,7 @@ pub(crate) fn run(suite: Suite, arguments: &[String]) -> Result<ExitCode> {
         Suite::Browser => browser::run(arguments)?,
         Suite::Clients => clients::run(arguments)?,
         Suite::Chart => chart::run(arguments)?,
-        Suite::Faults => not_yet("network fault injection"),
+        Suite::Faults => faults::run(arguments)?,
     };
     Ok(match outcome {
         Outcome::Passed => ExitCode::SUCCESS,
@@ -52,10 +53,6 @@ pub(crate) fn run(suite: Suite, arguments: &[String]) -> Result<ExitCode> {
             ExitCode::from(SKIPPED)
         }
     })
-}
-
-fn not_yet(what: &str) -> Outcome {
-    Outcome::Skipped(format!("{what} is not part of the repository yet"))
 }
 
 impl fmt::Display for Suite {

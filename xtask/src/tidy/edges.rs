@@ -18,6 +18,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("holdfast-e2e", &["holdfast-harness (dev)", "holdfast-protocol (dev)"]),
     ("holdfast-sim", &["holdfast-daemon", "holdfast-gateway", "holdfast-protocol", "holdfast-router"]),
     ("holdfast-conformance", &["holdfast-harness", "holdfast-protocol"]),
+    ("holdfast-faults", &["holdfast-harness", "holdfast-protocol"]),
     ("holdfast-chart", &["holdfast-harness (dev)"]),
     ("holdfast-bench", &["holdfast-harness", "holdfast-protocol"]),
     ("xtask", &[]),
