@@ -13,6 +13,7 @@ pub mod build_info;
 pub mod logging;
 pub mod process;
 pub mod ready;
+pub mod spans;
 pub mod telemetry;
 
 pub mod fd_limit;

@@ -15,7 +15,7 @@ use holdfast_daemon::config::Loaded;
 use holdfast_daemon::logging::chain;
 use holdfast_daemon::ready::Ready;
 use holdfast_daemon::shutdown::{Shutdown, Tasks};
-use holdfast_daemon::{build_info, process, random};
+use holdfast_daemon::{build_info, process, random, telemetry};
 use holdfast_protocol::id::NodeId;
 use holdfast_protocol::subject::Subjects;
 use prometheus::Registry;
@@ -100,6 +100,7 @@ async fn hub(node: NodeId, settings: &GatewaySettings) -> Result<(), AppError> {
     let shards = shard_count(settings);
     let registry = Registry::new();
     process::register(&registry)?;
+    telemetry::register(&registry)?;
     let shard_cells: Vec<Arc<ShardCells>> = (0..shards).map(|_| Arc::default()).collect();
     let hub_cells: Arc<HubCells> = Arc::default();
     registry.register(Box::new(GatewayCollector::new(Arc::clone(&hub_cells), shard_cells.clone())?))?;

@@ -21,4 +21,5 @@ pub mod outbox;
 pub mod session;
 pub mod shard;
 pub mod socket;
+mod traces;
 pub mod ws;

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use holdfast_daemon::config::Secret;
+use holdfast_daemon::spans::Context;
 use holdfast_protocol::close::Close;
 use holdfast_protocol::dialect::json::Cursor;
 use holdfast_protocol::id::{ConnectionId, NodeId};
@@ -63,6 +64,8 @@ pub struct Sender {
     pub identity: Option<Arc<Identity>>,
     /// The device, from whichever source named it.
     pub device: Option<Arc<str>>,
+    /// The trace that its message began, where that is sampled.
+    pub trace: Option<Context>,
 }
 
 /// On whose behalf a connection becomes a member.

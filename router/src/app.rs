@@ -9,7 +9,7 @@ use holdfast_daemon::config::Loaded;
 use holdfast_daemon::logging::{self, chain};
 use holdfast_daemon::shutdown::{Shutdown, Tasks};
 use holdfast_daemon::telemetry::TelemetryError;
-use holdfast_daemon::{build_info, process, random};
+use holdfast_daemon::{build_info, process, random, telemetry};
 use holdfast_protocol::id::NodeId;
 use prometheus::Registry;
 use tokio::runtime::Builder;
@@ -72,6 +72,7 @@ async fn serve(node: NodeId, settings: &RouterSettings) -> Result<(), AppError> 
     let registry = Registry::new();
     build_info::register("router", &registry)?;
     process::register(&registry)?;
+    telemetry::register(&registry)?;
     let metrics = Metrics::new(&registry)?;
     let bus_metrics = BusMetrics::new(&registry)?;
     let readiness = Readiness::new();

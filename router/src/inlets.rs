@@ -7,10 +7,10 @@
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use async_nats::{HeaderMap, Message, StatusCode};
+use async_nats::{Message, StatusCode};
 use holdfast_daemon::bus::{Bus, BusError, Outgoing, Subscription};
 use holdfast_protocol::id::NodeId;
-use holdfast_protocol::send::Headers;
+use holdfast_protocol::kept::SUBJECT;
 use holdfast_protocol::subject::Subjects;
 use holdfast_protocol::wire::{NodeBeat, RosterBatch, RouterBeat, RouterBound};
 
@@ -20,6 +20,7 @@ use crate::core::Router;
 use crate::core::event::{Event, Now, Request};
 use crate::metrics::Metrics;
 use crate::service::{MicroService, QUEUE_GROUP};
+use crate::traces::{self, Continued, Handled, Traces};
 
 /// Sends taken in one turn: a millisecond's work, then packets leave.
 const SENDS_PER_TURN: usize = 256;
@@ -79,6 +80,8 @@ pub struct Reading<'a> {
     pub service: &'a mut MicroService,
     /// Where discovery is answered.
     pub bus: &'a Bus,
+    /// Spans of what is handled.
+    pub traces: &'a mut Traces,
 }
 
 impl Inlets {
@@ -251,17 +254,10 @@ enum Traffic {
     Kept,
 }
 
-/// The headers of a NATS message.
-struct NatsHeaders<'a>(Option<&'a HeaderMap>);
-
-impl Headers for NatsHeaders<'_> {
-    fn each<'a>(&'a self, visit: &mut dyn FnMut(&'a str, &'a str)) {
-        for (name, values) in self.0.into_iter().flat_map(HeaderMap::iter) {
-            for value in values {
-                visit(name.as_ref(), value.as_str());
-            }
-        }
-    }
+/// The subject a stored message was published on.
+fn kept_subject(message: &Message) -> &str {
+    let stored = message.headers.as_ref().and_then(|headers| headers.get(SUBJECT));
+    stored.map_or(&message.subject, |subject| subject.as_str())
 }
 
 impl Reading<'_> {
@@ -286,7 +282,13 @@ impl Reading<'_> {
     }
 
     fn requested(&mut self, message: &Message, traffic: Traffic) {
-        let headers = NatsHeaders(message.headers.as_ref());
+        let span = match traffic {
+            Traffic::Ctl | Traffic::Send => traces::begin(message, &message.subject),
+            Traffic::Kept => traces::begin(message, kept_subject(message)),
+            Traffic::Query => None,
+        };
+        let before = span.as_ref().map(|_| Handled::by(self.router));
+        let headers = Continued::new(message.headers.as_ref(), span.as_ref());
         let request = Request {
             subject: &message.subject,
             reply: message.reply.as_deref(),
@@ -300,6 +302,9 @@ impl Reading<'_> {
             Traffic::Kept => Event::Kept(request),
         };
         self.router.apply(self.now, event);
+        if let (Some(span), Some(before)) = (span, before) {
+            self.traces.keep(span, before, self.router);
+        }
     }
 
     fn pinged(&mut self, message: &Message) {

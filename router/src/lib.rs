@@ -14,3 +14,4 @@ pub mod inlets;
 pub mod pump;
 pub mod service;
 pub mod stream;
+pub mod traces;

@@ -32,6 +32,7 @@ use crate::inlets::{Found, Inlets, Reading, Work};
 use crate::metrics::Metrics;
 use crate::service::MicroService;
 use crate::stream::Listening;
+use crate::traces::Traces;
 
 /// Time-outs are noticed this late at most.
 const TICK: Duration = Duration::from_millis(20);
@@ -78,6 +79,7 @@ pub struct Pump {
     /// Subjects of nodes, so that each packet does not format its own.
     node_subjects: HashMap<NodeId, String>,
     actions: Vec<Action>,
+    traces: Traces,
     left: bool,
 }
 
@@ -150,6 +152,7 @@ impl Pump {
             announcement: Announcement::AwaitsBus,
             node_subjects: HashMap::new(),
             actions: Vec::new(),
+            traces: Traces::default(),
             left: false,
         })
     }
@@ -184,6 +187,7 @@ impl Pump {
             metrics: &self.metrics,
             service: &mut self.service,
             bus: &self.bus,
+            traces: &mut self.traces,
         };
         let mut found = self.inlets.poll(cx, &mut reading, self.work.as_mut().filter(|_| takes_work));
         found.any |= self.poll_stream(cx, now, found.more);
@@ -290,6 +294,7 @@ impl Pump {
             self.perform(action).await?;
         }
         self.actions = actions;
+        self.traces.finish();
         Ok(())
     }
 

@@ -5,6 +5,7 @@ mod browser;
 mod chart;
 mod clients;
 mod faults;
+mod traces;
 
 use crate::{SKIPPED, run};
 use anyhow::Result;
@@ -24,6 +25,9 @@ pub(crate) enum Suite {
     /// The Helm chart, rendered by a real helm; on a cluster too with `-- --cluster`.
     Chart,
     /// A whole fleet under faults and load, and a check of all that its clients saw.
+    /// Traces into a real OpenTelemetry collector; needs Go to build one.
+    Traces,
+    /// Networks that lose, delay and cut.
     Faults,
 }
 
@@ -44,6 +48,8 @@ pub(crate) fn run(suite: Suite, arguments: &[String]) -> Result<ExitCode> {
         Suite::Clients => clients::run(arguments)?,
         Suite::Chart => chart::run(arguments)?,
         Suite::Faults => faults::run(arguments)?,
+        Suite::Traces => traces::run(arguments)?,
+        Suite::Faults => not_yet("network fault injection"),
     };
     Ok(match outcome {
         Outcome::Passed => ExitCode::SUCCESS,

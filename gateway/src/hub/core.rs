@@ -185,9 +185,9 @@ impl Hub {
             ToHub::Request { conn, ticket, sender, to, payload, timeout } => {
                 self.cells.requests.add(1);
                 let deadline_ms = now.ms.saturating_add(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX));
-                let purpose = Purpose::Client { conn, ticket };
-                if let Err(failure) = self.upstream.request(edge, purpose, &sender, &to, payload, deadline_ms) {
-                    self.replied(now, edge, Purpose::Client { conn, ticket }, Err(failure));
+                let asked = self.upstream.request(edge, (conn, ticket), &sender, &to, payload, deadline_ms);
+                if let Err((purpose, failure)) = asked {
+                    self.replied(now, edge, purpose, Err(failure));
                 }
             }
             ToHub::Verify { conn, ticket, endpoint, token } => edge.verify(conn, ticket, endpoint, token),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use holdfast_daemon::spans::Span;
 use holdfast_protocol::id::NodeId;
 use holdfast_protocol::wire::{
     Ask, Command, CommandItem, Delivery, Item, NodeBound, Packet, ReceiptPart, RouterBound, Target,
@@ -14,6 +15,7 @@ use super::roster::{Kind, Shards};
 use super::routers::Verdict;
 use crate::clock::Now;
 use crate::link::{ReceiptRef, SharedCommand, SharedDelivery, ToShard, shard_of};
+use crate::traces;
 
 impl Hub {
     /// A message on the node's own subject.
@@ -62,12 +64,20 @@ impl Hub {
     }
 
     fn on_delivery(&mut self, now: Now, edge: &mut dyn Edge, router: NodeId, delivery: Delivery) {
-        if delivery.kept.is_some() {
-            self.on_kept(now, edge, Arc::new(SharedDelivery::new(delivery, router)));
+        let span = traces::passing(&delivery);
+        let shared = SharedDelivery::new(delivery, router).traced(span.as_ref().map(Span::context));
+        self.pass_delivery(now, edge, shared);
+        if let Some(span) = span {
+            span.finish();
+        }
+    }
+
+    fn pass_delivery(&mut self, now: Now, edge: &mut dyn Edge, shared: SharedDelivery) {
+        if shared.delivery.kept.is_some() {
+            self.on_kept(now, edge, Arc::new(shared));
             return;
         }
-        let shards = self.shards_of(&delivery.targets);
-        let shared = SharedDelivery::new(delivery, router);
+        let shards = self.shards_of(&shared.delivery.targets);
         if let Some(receipt) = shared.receipt {
             self.receipts.expect(receipt, count(&shards), self.settings.node, now.ms);
         }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::core::{CALLOUT_MS, Hub};
 use super::edge::{Edge, Publication, Received};
-use super::upstream::{Purpose, identity_headers};
+use super::upstream::{Purpose, end, identity_headers};
 use crate::auth::callout;
 use crate::clock::Now;
 use crate::link::{Sender, ToShard};
@@ -40,8 +40,8 @@ impl Hub {
     /// How a request ended. A failure ends any; a reply comes here only for those that have one.
     pub(super) fn replied(&mut self, now: Now, edge: &mut dyn Edge, purpose: Purpose, outcome: Outcome<Bytes>) {
         match purpose {
-            Purpose::Client { conn, ticket } => {
-                edge.to_shard(conn.shard, ToShard::Replied { conn, ticket, result: outcome });
+            Purpose::Client { conn, ticket, span } => {
+                edge.to_shard(conn.shard, ToShard::Replied { conn, ticket, result: end(span, outcome) });
             }
             Purpose::Caller(caller) => edge.answer(caller, outcome),
             Purpose::Join { conn, on_behalf, room, since } => match allowed(outcome) {

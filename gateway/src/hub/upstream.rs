@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use hashbrown::HashMap;
+use holdfast_daemon::spans::{Kind as SpanKind, Span};
 use holdfast_protocol::dialect::json::Cursor;
 use holdfast_protocol::id::NodeId;
 use holdfast_protocol::position::Position;
@@ -19,6 +20,7 @@ use rustc_hash::FxBuildHasher;
 use super::edge::{Edge, Publication, Received};
 use crate::link::{ConnRef, JoinFor, Sender, ToShard};
 use crate::session::{Failure, Outcome, Ticket};
+use crate::traces;
 
 /// How long a marker may take to come back.
 const MARKER_MS: u64 = 2000;
@@ -31,7 +33,7 @@ const MARKERS_MAX: usize = 4096;
 #[derive(Debug)]
 pub(super) enum Purpose {
     /// A client's request.
-    Client { conn: ConnRef, ticket: Ticket },
+    Client { conn: ConnRef, ticket: Ticket, span: Option<Span> },
     /// The callout before a join.
     Join { conn: ConnRef, on_behalf: JoinFor, room: Arc<str>, since: Option<Position> },
     /// A request of the process itself.
@@ -105,27 +107,33 @@ impl Upstream {
         payload: Bytes,
     ) -> Result<(), Failure> {
         let subject = self.subjects.up(&sender.endpoint.name, path.iter().map(String::as_str));
-        let headers = self.headers(sender);
-        edge.publish(Publication { subject, reply: None, headers, payload })?;
+        let mut headers = self.headers(sender);
+        let span = traces::sending(sender, SpanKind::Producer, "up");
+        headers.extend(span.as_ref().map(parent_header));
+        let published = edge.publish(Publication { subject, reply: None, headers, payload });
+        end(span, published.map_err(Failure::from))?;
         if let (conn, Some(ticket)) = to {
             self.unmarked.push((conn, ticket));
         }
         Ok(())
     }
 
-    /// Publishes a client's request.
+    /// Publishes a client's request. Its purpose comes back with a failure.
     pub(super) fn request(
         &mut self,
         edge: &mut dyn Edge,
-        purpose: Purpose,
+        (conn, ticket): (ConnRef, Ticket),
         sender: &Sender,
         path: &[String],
         payload: Bytes,
         deadline_ms: u64,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), (Purpose, Failure)> {
         let subject = self.subjects.req(&sender.endpoint.name, path.iter().map(String::as_str));
-        let headers = self.headers(sender);
-        self.ask(edge, purpose, Publication { subject, reply: None, headers, payload }, deadline_ms)
+        let mut headers = self.headers(sender);
+        let span = traces::sending(sender, SpanKind::Client, "req");
+        headers.extend(span.as_ref().map(parent_header));
+        let purpose = Purpose::Client { conn, ticket, span };
+        self.try_ask(edge, purpose, Publication { subject, reply: None, headers, payload }, deadline_ms)
     }
 
     /// The same, and the purpose comes back with the failure.
@@ -233,6 +241,35 @@ impl Upstream {
         settle(edge, marked.chain(unmarked), &Err(Failure::BusUnavailable));
         self.deadlines.clear();
         self.requests.drain().map(|(_, purpose)| purpose).collect()
+    }
+}
+
+fn parent_header(span: &Span) -> (&'static str, String) {
+    ("traceparent", span.context().parent())
+}
+
+/// Ends a span as what it stands for ended.
+pub(super) fn end<T>(span: Option<Span>, outcome: Outcome<T>) -> Outcome<T> {
+    if let Some(mut span) = span {
+        if let Err(failure) = &outcome {
+            span.fail(kind_of(failure));
+        }
+        span.finish();
+    }
+    outcome
+}
+
+/// What the failure is called towards clients.
+const fn kind_of(failure: &Failure) -> &'static str {
+    match failure {
+        Failure::BusUnavailable => "bus_unavailable",
+        Failure::Unavailable => "unavailable",
+        Failure::NoResponders => "no_responder",
+        Failure::Timeout => "timeout",
+        Failure::Service { .. } => "service",
+        Failure::Forbidden { .. } => "forbidden",
+        Failure::TooBig => "too_big",
+        Failure::OtherEpoch => "other_epoch",
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
+use holdfast_daemon::spans::Context;
 use holdfast_protocol::dialect::stomp::Version;
 use holdfast_protocol::id::NodeId;
 use holdfast_protocol::wire::{Command, Delivery, ReceiptAsk, Target};
@@ -17,6 +18,8 @@ pub struct SharedDelivery {
     pub delivery: Delivery,
     /// Where its receipt goes.
     pub receipt: Option<ReceiptRef>,
+    /// Its place in a sampled trace.
+    pub trace: Option<Context>,
     /// Complete frames for dialect `json`: the first without a room, then one per target.
     json: Box<[OnceLock<Bytes>]>,
     /// The complete frame for dialect `bare`.
@@ -54,13 +57,19 @@ impl SharedDelivery {
     pub fn new(delivery: Delivery, router: NodeId) -> Self {
         let receipt = delivery.receipt.map(|ask| ReceiptRef { router, number: ask.number });
         let json = (0..=delivery.targets.len()).map(|_| OnceLock::new()).collect();
-        Self { delivery, receipt, json, bare: OnceLock::new(), stomp: Mutex::default() }
+        Self { delivery, receipt, trace: None, json, bare: OnceLock::new(), stomp: Mutex::default() }
     }
 
     /// A kept message read from the stream: nobody waits for a receipt.
     pub fn kept(delivery: Delivery) -> Self {
         let json = (0..=delivery.targets.len()).map(|_| OnceLock::new()).collect();
-        Self { delivery, receipt: None, json, bare: OnceLock::new(), stomp: Mutex::default() }
+        Self { delivery, receipt: None, trace: None, json, bare: OnceLock::new(), stomp: Mutex::default() }
+    }
+
+    /// The same, traced.
+    #[must_use]
+    pub fn traced(self, trace: Option<Context>) -> Self {
+        Self { trace, ..self }
     }
 
     /// The frame for dialect `json`: of the target with this index where that is a room, else of the user's own

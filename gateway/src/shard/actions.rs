@@ -18,6 +18,7 @@ use crate::link::{JoinFor, Sender, ToHub};
 use crate::metrics::Drop as DropReason;
 use crate::session::{Action, Event, Ticket};
 use crate::socket::{Class, Outgoing, Pushed, Socket};
+use crate::traces;
 use crate::ws::frame;
 
 /// Events that answer an action at once.
@@ -60,12 +61,14 @@ impl<S: Socket> Shard<S> {
                 }
             }
             Action::Publish { ticket, to, payload } => {
-                if let (Some(conn), Some(sender)) = (self.conn(index), self.sender(index)) {
+                if let (Some(conn), Some(mut sender)) = (self.conn(index), self.sender(index)) {
+                    sender.trace = traces::received("receive message", &sender, payload.len(), self.lives.get(&index));
                     self.to_hub.push(ToHub::Publish { conn, ticket, sender, to, payload });
                 }
             }
             Action::Request { ticket, to, payload, timeout } => {
-                if let (Some(conn), Some(sender)) = (self.conn(index), self.sender(index)) {
+                if let (Some(conn), Some(mut sender)) = (self.conn(index), self.sender(index)) {
+                    sender.trace = traces::received("receive request", &sender, payload.len(), self.lives.get(&index));
                     self.to_hub.push(ToHub::Request { conn, ticket, sender, to, payload, timeout });
                 }
             }
@@ -149,6 +152,7 @@ impl<S: Socket> Shard<S> {
             endpoint: Arc::clone(connection.session.endpoint()),
             identity: connection.session.identity().cloned(),
             device: connection.session.device().cloned(),
+            trace: None,
         }))
     }
 

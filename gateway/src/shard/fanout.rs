@@ -3,6 +3,7 @@
 //! Copies go into the sockets' queues at once and are written at the end of the turn, so that all that is ready for one
 //! socket leaves in one write; only then is it known whether a copy was `written` or is `queued`.
 
+use holdfast_daemon::spans::Span;
 use holdfast_protocol::wire::{Delivery, ReceiptPart, Target};
 
 use super::Shard;
@@ -13,6 +14,7 @@ use crate::link::{Key, ReceiptRef, SharedDelivery, ToHub};
 use crate::metrics::{Drop as DropReason, Reach};
 use crate::session::Event;
 use crate::socket::{OWN_STREAM, Pushed, Socket};
+use crate::traces;
 
 /// What a turn has to settle at its end.
 #[derive(Debug, Default)]
@@ -23,6 +25,8 @@ pub(super) struct Turn {
     passed: Vec<u64>,
     receipts: Vec<(ReceiptRef, ReceiptPart)>,
     copies: Vec<Copy>,
+    /// Of sampled deliveries.
+    spans: Vec<Span>,
 }
 
 /// A copy whose receipt waits for the end of the turn.
@@ -53,6 +57,11 @@ impl Turn {
 
     pub(super) fn set_passed(&mut self, place: usize, number: u64) {
         self.passed[place] = number;
+    }
+
+    /// The sockets were written.
+    pub(super) fn finish_spans(&mut self) {
+        self.spans.drain(..).for_each(Span::finish);
     }
 
     fn open_receipt(&mut self, receipt: ReceiptRef) -> usize {
@@ -101,8 +110,13 @@ impl<S: Socket> Shard<S> {
         {
             fan.acked = self.acks.begin(&delivery.id, receipt, now.ms.saturating_add(ask.timeout_ms));
         }
+        let span = shared.trace.as_ref().map(|trace| traces::writing(trace, self.settings.number));
         for target in 0..delivery.targets.len() {
             self.deliver_to_target(now, &mut fan, target);
+        }
+        if let Some(mut span) = span {
+            traces::counted(&mut span, &fan.part);
+            self.turn.spans.push(span);
         }
         self.cells.filtered.add(fan.part.filtered);
         if let Some(receipt) = fan.receipt {

@@ -25,6 +25,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
+use holdfast_daemon::spans::{Context, Span};
 use holdfast_protocol::close::Close;
 use holdfast_protocol::id::NodeId;
 use holdfast_protocol::wire::Cause;
@@ -37,12 +38,13 @@ use crate::link::{ConnRef, Key, ToHub, id_for_shard};
 use crate::metrics::{Initiator, ShardCells, Transport};
 use crate::session::{Actions, Event, GapScope, Incoming, Session};
 use crate::socket::{OWN_STREAM, Socket};
+use crate::traces;
 use acks::Acks;
 use commands::Operations;
 use drain::Drain;
 use fanout::Turn;
 use replay::Lag;
-use table::{CLEAN, Table};
+use table::{CLEAN, Connection, Table};
 
 /// Where a shard leaves what the hub shall know.
 pub trait HubPort {
@@ -95,6 +97,8 @@ pub struct Shard<S> {
     drain: Drain,
     /// Where connections are behind in kept messages: only those that are or were paused.
     lags: HashMap<u32, Vec<Lag>, FxBuildHasher>,
+    /// Handshakes that were traced, of connections that are here.
+    lives: HashMap<u32, Context, FxBuildHasher>,
     /// Bounded by what one turn makes: beyond [`HUB_BACKLOG_MAX`] clients are not read ([`Self::congested`]).
     to_hub: Vec<ToHub>,
     /// Emptied by each feed; kept for its capacity.
@@ -134,6 +138,7 @@ impl<S: Socket> Shard<S> {
             operations: Operations::default(),
             drain: Drain::default(),
             lags: HashMap::default(),
+            lives: HashMap::default(),
             to_hub: Vec::new(),
             actions: Vec::new(),
             sweep_next: 0,
@@ -196,10 +201,34 @@ impl<S: Socket> Shard<S> {
         self.forget_lag(index, None);
         self.acks.forget(key);
         if let Some(connection) = self.table.remove(index) {
+            self.tell_end(now, index, &connection, code, initiator);
             self.cells.connections[connection.transport as usize].sub(1);
         }
         if self.drain.is_over(now, self.table.connections.is_empty()) {
             self.to_hub.push(ToHub::Empty { shard: self.settings.number });
+        }
+    }
+
+    /// The connection's handshake was traced: what comes of it is tied to that.
+    pub fn trace(&mut self, key: Key, handshake: Span) {
+        if let Some(connection) = self.table.slot(key).and_then(|index| self.table.get(index)) {
+            self.lives.insert(key.index, traces::opened(handshake, connection.id));
+        }
+    }
+
+    fn tell_end(&mut self, now: Now, index: u32, connection: &Connection<S>, code: u16, by: Initiator) {
+        let lasted_ms = now.unix_ms.saturating_sub(connection.since_ms);
+        let life = if self.lives.is_empty() { None } else { self.lives.remove(&index) };
+        tracing::debug!(
+            connection = %connection.id,
+            code,
+            initiator = by.label(),
+            lasted_ms,
+            trace_id = life.as_ref().map(Context::trace_id),
+            "Connection closed"
+        );
+        if let Some(life) = life {
+            traces::closed(&life, connection.id, code, by, lasted_ms);
         }
     }
 
@@ -217,6 +246,7 @@ impl<S: Socket> Shard<S> {
     /// Ends a turn: writes every dirty socket once, counts what became of deliveries, and hands the hub its batch.
     pub fn finish_turn(&mut self, now: Now) {
         self.flush_dirty(now);
+        self.turn.finish_spans();
         self.settle_receipts();
         if !self.to_hub.is_empty() {
             self.port.offer(&mut self.to_hub);

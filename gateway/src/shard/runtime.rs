@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use holdfast_daemon::random;
+use holdfast_daemon::spans::Span;
 use holdfast_protocol::close::Close;
 use hyper::StatusCode;
 use hyper::http::request::Parts;
@@ -26,6 +27,7 @@ use crate::metrics::{Handshake, ShardCells, Transport};
 use crate::net::{self, Admitted, Connection, Host, Limits, Listening, Net, Refused, Route};
 use crate::outbox::{self, Bounds};
 use crate::session::Incoming;
+use crate::traces;
 use crate::ws;
 
 /// How often the shard looks at the time.
@@ -187,7 +189,8 @@ impl ShardHost {
 
 impl Host for ShardHost {
     type Endpoint = Arc<Endpoint>;
-    type Admission = Box<Admission>;
+    /// With the span of its handshake, where that is traced.
+    type Admission = (Box<Admission>, Option<Span>);
     type Key = Key;
 
     fn now(&self) -> Now {
@@ -211,15 +214,31 @@ impl Host for ShardHost {
                 counted: Handshake::LimitNode,
             });
         }
+        let span = traces::handshake(&endpoint.name);
         let now_unix_s = self.clock.now().unix_ms / 1000;
-        let admission = self.gatekeeper.admit(endpoint, head, now_unix_s).await.map_err(refused)?;
-        let limits = limits(&admission.endpoint);
-        Ok(Admitted { subprotocol: admission.subprotocol, limits, admission: Box::new(admission) })
+        match self.gatekeeper.admit(endpoint, head, now_unix_s).await {
+            Ok(admission) => {
+                let limits = limits(&admission.endpoint);
+                Ok(Admitted { subprotocol: admission.subprotocol, limits, admission: (Box::new(admission), span) })
+            }
+            Err(refusal) => {
+                if let Some(span) = span {
+                    traces::refused(span, refusal.status, refusal.label);
+                }
+                Err(refused(refusal))
+            }
+        }
     }
 
     fn open(&self, now: Now, admission: Self::Admission, connection: Connection, secure: bool) -> Key {
         let transport = if secure { Transport::Wss } else { Transport::Ws };
-        self.shard.borrow_mut().open(now, admission, connection, transport)
+        let (admission, span) = admission;
+        let mut shard = self.shard.borrow_mut();
+        let key = shard.open(now, admission, connection, transport);
+        if let Some(span) = span {
+            shard.trace(key, span);
+        }
+        key
     }
 
     fn receive(&self, now: Now, key: Key, incoming: Incoming<'_>) {

@@ -7,10 +7,11 @@ use anyhow::Result;
 use crate::repository;
 
 /// Where metrics are declared. A name is declared where the text after its prefix stands in quotes.
-const SOURCES: [(&str, &str); 4] = [
+const SOURCES: [(&str, &str); 5] = [
     ("holdfast_gateway_", "gateway/src/metrics/collector.rs"),
     ("holdfast_router_", "router/src/metrics.rs"),
     ("holdfast_bus_", "daemon/src/bus/metrics.rs"),
+    ("holdfast_trace_", "daemon/src/telemetry.rs"),
     ("process_", "daemon/src/process.rs"),
 ];
 

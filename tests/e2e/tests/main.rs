@@ -55,5 +55,6 @@ mod size;
 mod stomp;
 /// wss.
 mod tls;
+mod traces;
 /// Clients' messages and requests to domain services.
 mod upstream;

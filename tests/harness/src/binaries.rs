@@ -51,6 +51,17 @@ pub fn nats_server() -> PathBuf {
         .clone()
 }
 
+/// The path of an OpenTelemetry collector, if there is one: `OTELCOL_BIN`, then `PATH`, then `target/tools`.
+pub fn otelcol() -> Option<PathBuf> {
+    if let Some(path) = variable("OTELCOL_BIN") {
+        return Some(path.into());
+    }
+    let search = variable("PATH").unwrap_or_default();
+    let tools = target_profile_folder().join("../tools");
+    let mut folders = env::split_paths(&search).chain([tools]);
+    folders.find_map(|folder| Some(folder.join("otelcol")).filter(|path| path.is_file()))
+}
+
 #[expect(clippy::disallowed_methods, reason = "where the programs are is the harness's own setting")]
 fn variable(name: &str) -> Option<OsString> {
     env::var_os(name).filter(|value| !value.is_empty())

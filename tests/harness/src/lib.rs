@@ -11,6 +11,7 @@ pub mod binaries;
 pub mod certificate;
 pub mod client;
 pub mod cluster;
+pub mod collector;
 pub mod credentials;
 pub mod http;
 pub mod metrics;

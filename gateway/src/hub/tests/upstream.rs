@@ -8,6 +8,7 @@ fn sender(scene: &Scene) -> Box<Sender> {
         endpoint: Arc::new(Endpoint { name: "crowd/location".into(), rules: Arc::new(Rules::json()) }),
         identity: Some(Arc::new(crate::auth::Identity::unsigned("ána", None))),
         device: None,
+        trace: None,
     })
 }
 
