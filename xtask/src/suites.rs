@@ -24,10 +24,9 @@ pub(crate) enum Suite {
     Clients,
     /// The Helm chart, rendered by a real helm; on a cluster too with `-- --cluster`.
     Chart,
-    /// A whole fleet under faults and load, and a check of all that its clients saw.
     /// Traces into a real OpenTelemetry collector; needs Go to build one.
     Traces,
-    /// Networks that lose, delay and cut.
+    /// A whole fleet under faults and load, and a check of all that its clients saw.
     Faults,
 }
 
@@ -49,7 +48,6 @@ pub(crate) fn run(suite: Suite, arguments: &[String]) -> Result<ExitCode> {
         Suite::Chart => chart::run(arguments)?,
         Suite::Faults => faults::run(arguments)?,
         Suite::Traces => traces::run(arguments)?,
-        Suite::Faults => not_yet("network fault injection"),
     };
     Ok(match outcome {
         Outcome::Passed => ExitCode::SUCCESS,
