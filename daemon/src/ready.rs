@@ -19,6 +19,9 @@ pub struct Ready<'a> {
     /// A second public listener with TLS, where there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub listen_tls: Option<SocketAddr>,
+    /// The listener for back ends, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listen_relay: Option<SocketAddr>,
     /// The admin listener.
     pub admin: SocketAddr,
 }
@@ -58,7 +61,7 @@ mod tests {
         let listen = Some(SocketAddr::from(([127, 0, 0, 1], 41001)));
         let admin = SocketAddr::from(([127, 0, 0, 1], 41002));
 
-        let ready = Ready { service: "gateway", node: "n1", listen, listen_tls: None, admin };
+        let ready = Ready { service: "gateway", node: "n1", listen, listen_tls: None, listen_relay: None, admin };
 
         assert_eq!(
             ready.line().expect("serializes"),

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use holdfast_daemon::admin::{Admin, AdminError, Readiness};
 use holdfast_daemon::bus::{Bus, BusError, BusMetrics};
-use holdfast_daemon::config::Loaded;
+use holdfast_daemon::config::{Loaded, Secret};
 use holdfast_daemon::logging::chain;
 use holdfast_daemon::ready::Ready;
 use holdfast_daemon::shutdown::{Shutdown, Tasks};
@@ -32,6 +32,7 @@ use crate::hub::{Hub, HubSettings, requests};
 use crate::metrics::{GatewayCollector, HubCells, ShardCells};
 use crate::net::certificates::{self, CertificateError, Certificates};
 use crate::net::{self, Listening, listener};
+use crate::relay::{self, Relay, RelaySettings};
 use crate::shard::ShardSettings;
 use crate::shard::runtime::{self, ShardParts};
 
@@ -106,10 +107,11 @@ async fn hub(node: NodeId, settings: &GatewaySettings) -> Result<(), AppError> {
     registry.register(Box::new(GatewayCollector::new(Arc::clone(&hub_cells), shard_cells.clone())?))?;
     let bus_metrics = BusMetrics::new(&registry)?;
     let readiness = Readiness::new();
-    let admin = Admin::bind(&settings.admin, registry, readiness.clone()).await?;
+    let admin = Admin::bind(&settings.admin, registry.clone(), readiness.clone()).await?;
     let public = listen(settings, shards)?;
     let bus = Bus::connect(&settings.bus, &bus_metrics, &format!("holdfast-gateway {node}")).await?;
 
+    let relay_address = start_relay(settings, &bus, &registry, &tasks)?;
     let (bus_requests, hub_requests) = shell::requests();
     let (verifier, refresher) = keys(settings, &tasks)?;
     let subjects = Subjects::new(&settings.bus.prefix);
@@ -156,7 +158,7 @@ async fn hub(node: NodeId, settings: &GatewaySettings) -> Result<(), AppError> {
         accepting,
         drain: DrainSettings { delay: settings.drain.delay, window: settings.drain.window },
     };
-    let ready = || announce(node, public.plain, public.tls, admin_address);
+    let ready = || announce(node, (public.plain, public.tls, relay_address), admin_address);
     let ended = shell::run(parts, &shutdown, ready).await;
     started.join();
     if let Err(error) = tasks.finish(TASKS_GRACE).await {
@@ -221,8 +223,34 @@ fn listen(settings: &GatewaySettings, shards: u16) -> Result<Public, AppError> {
     Ok(Public { listening, plain, tls: Some(bound) })
 }
 
-fn announce(node: NodeId, plain: SocketAddr, tls: Option<SocketAddr>, admin: SocketAddr) {
-    let ready = Ready { service: "gateway", node: node.as_str(), listen: Some(plain), listen_tls: tls, admin };
+/// Listens for back ends, where that is wanted.
+fn start_relay(
+    settings: &GatewaySettings,
+    bus: &Bus,
+    registry: &Registry,
+    tasks: &Tasks,
+) -> Result<Option<SocketAddr>, AppError> {
+    let config = &settings.stomp_relay;
+    let Some(address) = config.listen else { return Ok(None) };
+    let failed = |source| AppError::Listen { address, source };
+    let (listener, bound) = relay::bind(address).map_err(failed)?;
+    // The rules have seen to it that login and passcode are there.
+    let relay = RelaySettings {
+        login: config.login.clone().unwrap_or_default(),
+        passcode: config.passcode.clone().unwrap_or_else(|| Secret::new("")),
+        sessions_max: config.sessions,
+        destinations: settings.stomp.destinations(),
+        subjects: Subjects::new(&settings.bus.prefix),
+    };
+    Relay::new(relay, bus.clone(), registry)?.serve(listener, tasks).map_err(failed)?;
+    Ok(Some(bound))
+}
+
+type Addresses = (SocketAddr, Option<SocketAddr>, Option<SocketAddr>);
+
+fn announce(node: NodeId, (plain, tls, relay): Addresses, admin: SocketAddr) {
+    let node = node.as_str();
+    let ready = Ready { service: "gateway", node, listen: Some(plain), listen_tls: tls, listen_relay: relay, admin };
     match ready.announce() {
         Ok(()) => tracing::info!(listen = %plain, %admin, build = %build_info::describe(), "Gateway is up"),
         Err(error) => tracing::warn!(%error, "Could not write the ready line"),

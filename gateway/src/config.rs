@@ -2,7 +2,9 @@
 //!
 //! Knows nothing of a running process; `app` builds one from this.
 
+mod relay;
 mod rules;
+mod stomp;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -14,6 +16,8 @@ use holdfast_daemon::config::{ByteSize, Raw, Secret, Service, Value};
 use holdfast_daemon::{choices, settings};
 use holdfast_protocol::dialect::Dialect;
 
+pub use self::relay::RelayConfig;
+pub use self::stomp::{EndpointStompSettings, StompSettings};
 use crate::auth::{JwtSettings, algorithm};
 use crate::handshake::{
     Devices, Endpoint, GateSettings, Limits, Origins, OutboxRules, PathRule, PathRules, Rules, Source, WhenFull,
@@ -199,6 +203,8 @@ settings! {
         pub join_callout: bool = "false",
         /// Dialect `bare`: the field whose text names the upstream path.
         pub type_field: Option<String>,
+        /// What destinations mean here to clients that speak STOMP; what is unset is as in `stomp`.
+        pub stomp: EndpointStompSettings,
     }
 }
 
@@ -235,6 +241,10 @@ settings! {
         pub drain: DrainConfig,
         /// Paths beside `/ws` and `/ws/**`.
         pub endpoints: BTreeMap<String, EndpointSettings>,
+        /// What destinations mean to clients that speak STOMP.
+        pub stomp: StompSettings,
+        /// A listener for back ends that speak STOMP over TCP, as Spring's `enableStompBrokerRelay` does.
+        pub stomp_relay: RelayConfig,
         /// The echo route.
         pub echo: EchoSettings,
         /// The log.
@@ -312,6 +322,7 @@ impl GatewaySettings {
             devices: endpoint.devices.map_or(common.devices, devices),
             limits: common.limits,
             outbox: common.outbox,
+            destinations: endpoint.stomp.destinations(common.destinations),
         }
     }
 
@@ -319,6 +330,7 @@ impl GatewaySettings {
         Rules {
             sources: self.auth.sources.clone(),
             devices: devices(self.session.devices),
+            destinations: self.stomp.destinations(),
             limits: Limits {
                 message_bytes_max: self.limits.message_bytes.get(),
                 rooms_max: self.limits.rooms,

@@ -18,6 +18,7 @@ pub mod link;
 pub mod metrics;
 pub mod net;
 pub mod outbox;
+pub mod relay;
 pub mod session;
 pub mod shard;
 pub mod socket;

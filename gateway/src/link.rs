@@ -24,7 +24,7 @@ pub use self::answer::AnswerPart;
 pub use self::shared::{SharedCommand, SharedDelivery};
 use crate::auth::Identity;
 use crate::handshake::Endpoint;
-use crate::session::{Failure, HistoryPage, Outcome, Ticket};
+use crate::session::{Failure, HistoryPage, Outcome, Outward, Said, Ticket};
 
 /// A connection within its shard. The generation tells a slot's present holder from earlier ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -171,8 +171,10 @@ pub enum ToHub {
         ticket: Option<Ticket>,
         /// Who sends.
         sender: Box<Sender>,
-        /// The segments of `to`, not encoded.
-        to: Vec<String>,
+        /// Where to.
+        to: Outward,
+        /// What the client says of it.
+        said: Option<Box<Said>>,
         /// The payload.
         payload: Bytes,
     },
@@ -186,6 +188,8 @@ pub enum ToHub {
         sender: Box<Sender>,
         /// The segments of `to`, not encoded.
         to: Vec<String>,
+        /// What the client says of it.
+        said: Option<Box<Said>>,
         /// The payload.
         payload: Bytes,
         /// How long to wait.

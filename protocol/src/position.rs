@@ -2,6 +2,8 @@
 //!
 //! Knows nothing of what the stream holds: whether a place can be resumed from is decided where the stream is read.
 
+use std::fmt;
+
 use crate::limits::{EPOCH_BYTES_MAX, SEQUENCE_END};
 use crate::wire::Text;
 
@@ -26,6 +28,13 @@ impl Position {
         // What `u64` reads besides digits is a `+`.
         let digits = seq.bytes().all(|byte| byte.is_ascii_digit());
         Self::new(epoch, seq.parse().ok().filter(|_| digits)?)
+    }
+}
+
+/// The form that [`Position::parse`] reads.
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.epoch, self.seq)
     }
 }
 

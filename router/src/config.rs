@@ -124,6 +124,8 @@ pub const SERVICE: Service<RouterSettings> = Service {
         "limits",
         "drain",
         "endpoints",
+        "stomp",
+        "stomp_relay",
         "echo",
     ],
     rules,

@@ -262,8 +262,14 @@ impl Pump {
             {
                 self.announcement = Announcement::Made;
                 let node = self.router.id();
-                let ready =
-                    Ready { service: "router", node: node.as_str(), listen: None, listen_tls: None, admin: self.admin };
+                let ready = Ready {
+                    service: "router",
+                    node: node.as_str(),
+                    listen: None,
+                    listen_tls: None,
+                    listen_relay: None,
+                    admin: self.admin,
+                };
                 if let Err(error) = ready.announce() {
                     tracing::warn!(%error, "Cannot print the ready line");
                 }

@@ -15,6 +15,8 @@ pub(super) fn check(settings: &GatewaySettings, problems: &mut Problems) {
     check_addresses(settings, problems);
     check_keys(settings, problems);
     settings.bus.check(problems);
+    settings.stomp.check("stomp", problems);
+    settings.stomp_relay.check(problems);
     if settings.listen.shards > SHARDS_MAX {
         problems.add("listen.shards", format!("must be at most {SHARDS_MAX}"));
     }
@@ -33,6 +35,7 @@ pub(super) fn check(settings: &GatewaySettings, problems: &mut Problems) {
     }
     for (name, endpoint) in &settings.endpoints {
         let key = format!("endpoints.{name}");
+        endpoint.stomp.check(&format!("{key}.stomp"), problems);
         if !endpoint.path.starts_with('/') {
             problems.add(&format!("{key}.path"), "must begin with /");
         }

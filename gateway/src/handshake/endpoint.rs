@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use holdfast_protocol::dialect::Dialect;
 
+use super::destinations::Destinations;
+
 /// Where a client came in.
 #[derive(Debug)]
 pub struct Endpoint {
@@ -44,6 +46,8 @@ pub struct Rules {
     pub unsigned_users: bool,
     /// How many connections a user may have.
     pub devices: Devices,
+    /// Dialect `stomp`: what destinations mean.
+    pub destinations: Destinations,
 }
 
 /// A place where a handshake or a client may carry a credential.
@@ -170,6 +174,7 @@ impl Rules {
             type_field: None,
             unsigned_users: false,
             devices: Devices::All,
+            destinations: Destinations::default(),
         }
     }
 

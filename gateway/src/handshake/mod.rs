@@ -5,6 +5,7 @@
 //! connection (503). Knows no socket and writes no response.
 
 mod credential;
+mod destinations;
 mod endpoint;
 mod gatekeeper;
 mod origin;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 use holdfast_protocol::dialect::Dialect;
 use holdfast_protocol::position::Position;
 
+pub use destinations::{Destinations, Meaning, Sending, check_prefix};
 pub use endpoint::{Devices, Endpoint, Limits, OutboxRules, Rules, Source, WhenFull};
 pub use gatekeeper::{GateSettings, Gatekeeper, Lookup};
 pub use origin::Origins;

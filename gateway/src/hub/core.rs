@@ -20,7 +20,7 @@ use super::waiting::{Waiter, Waiting};
 use crate::clock::Now;
 use crate::link::{ConnRef, JoinFor, ToHub, ToShard};
 use crate::metrics::HubCells;
-use crate::session::Failure;
+use crate::session::{Failure, Outcome, Ticket};
 
 /// How often a node beats.
 const BEAT_MS: u64 = 500;
@@ -168,24 +168,15 @@ impl Hub {
                 None => self.start_history(now, edge, (conn, ticket), &room, from, limit),
             },
             ToHub::Leave { shard, room, cause } => self.roster.exit(now, Kind::Room, &room, shard, cause),
-            ToHub::Publish { conn, ticket, sender, to, payload } => {
-                let result = self.upstream.publish(edge, (conn, ticket), &sender, &to, payload);
-                match (result, ticket) {
-                    (Ok(()), _) => self.cells.published.add(1),
-                    (Err(failure), ticket) => {
-                        self.cells.publish_failed.add(1);
-                        let message = match ticket {
-                            Some(ticket) => ToShard::Published { conn, ticket, result: Err(failure) },
-                            None => ToShard::Unpublished { conn, failure },
-                        };
-                        edge.to_shard(conn.shard, message);
-                    }
-                }
+            ToHub::Publish { conn, ticket, sender, to, said, payload } => {
+                let result = self.upstream.publish(edge, (conn, ticket), &sender, &to, said.as_deref(), payload);
+                self.published(edge, (conn, ticket), result);
             }
-            ToHub::Request { conn, ticket, sender, to, payload, timeout } => {
+            ToHub::Request { conn, ticket, sender, to, said, payload, timeout } => {
                 self.cells.requests.add(1);
                 let deadline_ms = now.ms.saturating_add(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX));
-                let asked = self.upstream.request(edge, (conn, ticket), &sender, &to, payload, deadline_ms);
+                let asked =
+                    self.upstream.request(edge, (conn, ticket), &sender, (&to, said.as_deref()), payload, deadline_ms);
                 if let Err((purpose, failure)) = asked {
                     self.replied(now, edge, purpose, Err(failure));
                 }
@@ -198,6 +189,21 @@ impl Hub {
                 if let Some(empty) = self.empty.get_mut(usize::from(shard)) {
                     *empty = true;
                 }
+            }
+        }
+    }
+
+    /// A client's message is on its way, or is not; what is not is told at once.
+    fn published(&self, edge: &mut dyn Edge, (conn, ticket): (ConnRef, Option<Ticket>), result: Outcome<()>) {
+        match (result, ticket) {
+            (Ok(()), _) => self.cells.published.add(1),
+            (Err(failure), ticket) => {
+                self.cells.publish_failed.add(1);
+                let message = match ticket {
+                    Some(ticket) => ToShard::Published { conn, ticket, result: Err(failure) },
+                    None => ToShard::Unpublished { conn, failure },
+                };
+                edge.to_shard(conn.shard, message);
             }
         }
     }

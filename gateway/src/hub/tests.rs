@@ -25,7 +25,7 @@ use super::{Hub, HubSettings, Serving};
 use crate::clock::Now;
 use crate::handshake::{Endpoint, Rules};
 use crate::link::{ConnRef, JoinFor, Key, ReceiptRef, Sender, ToHub, ToShard};
-use crate::session::{Failure, Outcome, Ticket};
+use crate::session::{Failure, Outcome, Outward, Ticket};
 
 const SHARDS: u16 = 2;
 

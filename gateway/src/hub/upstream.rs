@@ -14,12 +14,12 @@ use holdfast_daemon::spans::{Kind as SpanKind, Span};
 use holdfast_protocol::dialect::json::Cursor;
 use holdfast_protocol::id::NodeId;
 use holdfast_protocol::position::Position;
-use holdfast_protocol::subject::{Inbox, InboxSubjects, Subjects};
+use holdfast_protocol::subject::{Inbox, InboxSubjects, Kind, Subjects, Target};
 use rustc_hash::FxBuildHasher;
 
 use super::edge::{Edge, Publication, Received};
 use crate::link::{ConnRef, JoinFor, Sender, ToShard};
-use crate::session::{Failure, Outcome, Ticket};
+use crate::session::{Failure, Outcome, Outward, Said, Ticket};
 use crate::traces;
 
 /// How long a marker may take to come back.
@@ -90,25 +90,45 @@ impl Upstream {
     }
 
     /// The headers that only the gateway sets.
-    fn headers(&mut self, sender: &Sender) -> Vec<(&'static str, String)> {
-        self.next_id += 1;
+    fn headers(&mut self, sender: &Sender, said: Option<&Said>) -> Vec<(&'static str, String)> {
         let mut headers = identity_headers(sender, self.node);
-        headers.push(("Hf-Id", format!("{}-{:x}", self.node, self.next_id)));
+        headers.push(self.id_header());
+        if let Some(Said { content_type, headers: own }) = said {
+            headers.extend(content_type.clone().map(|kind| ("Content-Type", kind)));
+            headers.extend(own.clone().map(|own| ("Hf-Headers", own)));
+        }
         headers
     }
 
-    /// Publishes a client's message.
+    fn id_header(&mut self) -> (&'static str, String) {
+        self.next_id += 1;
+        ("Hf-Id", format!("{}-{:x}", self.node, self.next_id))
+    }
+
+    /// Publishes a client's message. To a room it goes as a domain service's would.
     pub(super) fn publish(
         &mut self,
         edge: &mut dyn Edge,
         to: (ConnRef, Option<Ticket>),
         sender: &Sender,
-        path: &[String],
+        out: &Outward,
+        said: Option<&Said>,
         payload: Bytes,
     ) -> Result<(), Failure> {
-        let subject = self.subjects.up(&sender.endpoint.name, path.iter().map(String::as_str));
-        let mut headers = self.headers(sender);
-        let span = traces::sending(sender, SpanKind::Producer, "up");
+        let (subject, mut headers) = match out {
+            Outward::Service(path) => {
+                let subject = self.subjects.up(&sender.endpoint.name, path.iter().map(String::as_str));
+                (subject, self.headers(sender, said))
+            }
+            // Members of a room are told nothing of who sent it: that is the body's business.
+            Outward::Room(room) => {
+                let kind = said.and_then(|said| said.content_type.clone()).map(|kind| ("Content-Type", kind));
+                let headers: Vec<_> = std::iter::once(self.id_header()).chain(kind).collect();
+                (self.subjects.to(Kind::Send, &Target::Room(room.to_string())), headers)
+            }
+        };
+        let what = if matches!(out, Outward::Room(_)) { "room" } else { "up" };
+        let span = traces::sending(sender, SpanKind::Producer, what);
         headers.extend(span.as_ref().map(parent_header));
         let published = edge.publish(Publication { subject, reply: None, headers, payload });
         end(span, published.map_err(Failure::from))?;
@@ -124,12 +144,12 @@ impl Upstream {
         edge: &mut dyn Edge,
         (conn, ticket): (ConnRef, Ticket),
         sender: &Sender,
-        path: &[String],
+        (path, said): (&[String], Option<&Said>),
         payload: Bytes,
         deadline_ms: u64,
     ) -> Result<(), (Purpose, Failure)> {
         let subject = self.subjects.req(&sender.endpoint.name, path.iter().map(String::as_str));
-        let mut headers = self.headers(sender);
+        let mut headers = self.headers(sender, said);
         let span = traces::sending(sender, SpanKind::Client, "req");
         headers.extend(span.as_ref().map(parent_header));
         let purpose = Purpose::Client { conn, ticket, span };

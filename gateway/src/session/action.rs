@@ -15,6 +15,24 @@ use crate::auth::Identity;
 /// Where a session leaves what it wants done.
 pub type Actions = Vec<Action>;
 
+/// Where a client's message goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outward {
+    /// To domain services: the segments of the path, checked, not encoded.
+    Service(Vec<String>),
+    /// To the members of a room, as if a domain service had sent it.
+    Room(Arc<str>),
+}
+
+/// What a client says of its message besides the body: dialect `stomp` alone has such a thing.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Said {
+    /// What the body is; printable ASCII.
+    pub content_type: Option<String>,
+    /// Headers of the client's own: a JSON array of pairs, in ASCII.
+    pub headers: Option<String>,
+}
+
 /// One thing to do.
 #[derive(Debug)]
 pub enum Action {
@@ -68,8 +86,10 @@ pub enum Action {
     Publish {
         /// Answer with [`Event::Published`](super::Event::Published) if the client asked.
         ticket: Option<Ticket>,
-        /// The segments of `to`, checked, not encoded.
-        to: Vec<String>,
+        /// Where to.
+        to: Outward,
+        /// What the client says of it.
+        said: Option<Box<Said>>,
         /// The payload.
         payload: Bytes,
     },
@@ -79,6 +99,8 @@ pub enum Action {
         ticket: Ticket,
         /// The segments of `to`.
         to: Vec<String>,
+        /// What the client says of it.
+        said: Option<Box<Said>>,
         /// The payload.
         payload: Bytes,
         /// How long to wait.

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use holdfast_protocol::dialect::Dialect;
 use holdfast_protocol::dialect::json::{self, ErrorCode, MessageId};
 use holdfast_protocol::dialect::stomp;
+use holdfast_protocol::position::{Recovery, Start};
 
 use super::Session;
 use super::action::{Action, Actions};
@@ -17,6 +18,8 @@ pub(super) enum Id {
     Receipt(Box<str>),
     /// Dialect `stomp`: a SUBSCRIBE that asks once.
     Once(Box<Once>),
+    /// Dialect `stomp`: a SEND that asks.
+    Asked(Box<Asked>),
 }
 
 /// A SUBSCRIBE whose answer is one MESSAGE.
@@ -27,12 +30,22 @@ pub(super) struct Once {
     pub(super) receipt: Option<Box<str>>,
 }
 
+/// A SEND whose answer is a message of the client's own.
+#[derive(Debug, Clone)]
+pub(super) struct Asked {
+    /// Where it was sent.
+    pub(super) destination: Box<str>,
+    /// Where the answer is heard, without `/user`.
+    pub(super) reply_to: Box<str>,
+    pub(super) receipt: Option<Box<str>>,
+}
+
 impl Id {
     /// The field `id`, in dialect `json`.
     pub(super) const fn as_json(&self) -> Option<&MessageId> {
         match self {
             Self::Json(id) => Some(id),
-            Self::Receipt(_) | Self::Once(_) => None,
+            Self::Receipt(_) | Self::Once(_) | Self::Asked(_) => None,
         }
     }
 
@@ -42,6 +55,7 @@ impl Id {
             Self::Json(_) => None,
             Self::Receipt(receipt) => Some(receipt),
             Self::Once(once) => once.receipt.as_deref(),
+            Self::Asked(asked) => asked.receipt.as_deref(),
         }
     }
 }
@@ -59,8 +73,24 @@ impl Session {
     /// A RECEIPT, if one was asked for.
     pub(super) fn receipt(&self, receipt: Option<&str>, actions: &mut Actions) {
         if let (Some(receipt), Some(stomp)) = (receipt, &self.stomp) {
-            actions.push(Action::Reply(Bytes::from(stomp::receipt(stomp.version, receipt))));
+            actions.push(Action::Reply(Bytes::from(stomp::receipt(stomp.version, receipt, &[]))));
         }
+    }
+
+    /// The same for a SUBSCRIBE to a room: where its kept messages begin.
+    pub(super) fn receipt_at(&self, receipt: Option<&str>, start: &Start, actions: &mut Actions) {
+        let (Some(receipt), Some(stomp)) = (receipt, &self.stomp) else { return };
+        let position = start.position.as_ref().map(|position| ("position", position.to_string()));
+        let recovery = start.recovery.as_ref().map(|recovery| match recovery {
+            Recovery::Whole => ("recovered", "true".to_owned()),
+            Recovery::Lost { .. } => ("recovered", "false".to_owned()),
+        });
+        let first = match &start.recovery {
+            Some(Recovery::Lost { first: Some(first) }) => Some(("first", first.to_string())),
+            _ => None,
+        };
+        let more: Vec<_> = position.into_iter().chain(recovery).chain(first).collect();
+        actions.push(Action::Reply(Bytes::from(stomp::receipt(stomp.version, receipt, &more))));
     }
 
     /// It is not done. In dialect `stomp` that is an ERROR frame, which the connection's end must follow.

@@ -27,7 +27,7 @@ use holdfast_protocol::close::Close;
 use holdfast_protocol::dialect::Dialect;
 use holdfast_protocol::id::ConnectionId;
 
-pub use action::{Action, Actions};
+pub use action::{Action, Actions, Outward, Said};
 pub use event::{Event, Failure, GapScope, HistoryPage, Incoming, Outcome, Ticket};
 
 use self::on_auth::{Binding, Verifying};

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use holdfast_protocol::close::Close;
 use holdfast_protocol::dialect::bare::{self, Init};
 
-use super::action::{Action, Actions};
+use super::action::{Action, Actions, Outward};
 use super::event::Incoming;
 use super::on_auth::First;
 use super::{Session, State};
@@ -73,6 +73,11 @@ impl Session {
     }
 
     fn publish(to: Vec<String>, data: &[u8], actions: &mut Actions) {
-        actions.push(Action::Publish { ticket: None, to, payload: Bytes::copy_from_slice(data) });
+        actions.push(Action::Publish {
+            ticket: None,
+            to: Outward::Service(to),
+            said: None,
+            payload: Bytes::copy_from_slice(data),
+        });
     }
 }

@@ -20,6 +20,22 @@ impl GapScope {
     }
 }
 
+impl Failure {
+    /// Code and words for a client.
+    pub(super) const fn words(&self) -> (ErrorCode, &'static str) {
+        match self {
+            Self::BusUnavailable => (ErrorCode::BusUnavailable, "the bus is not available"),
+            Self::Unavailable => (ErrorCode::Unavailable, "not available now"),
+            Self::NoResponders => (ErrorCode::NoResponder, "nobody serves this"),
+            Self::Timeout => (ErrorCode::Timeout, "no answer in time"),
+            Self::TooBig => (ErrorCode::TooBig, "larger than the bus carries"),
+            Self::OtherEpoch => (ErrorCode::BadMessage, "the epoch has ended"),
+            Self::Forbidden { .. } => (ErrorCode::Forbidden, "not allowed"),
+            Self::Service { .. } => (ErrorCode::Service, "the service answered with an error"),
+        }
+    }
+}
+
 impl Session {
     pub(super) fn on_joined(&mut self, ticket: Ticket, room: &Arc<str>, result: Outcome<Start>, actions: &mut Actions) {
         let pending = self.rare.as_mut().and_then(|rare| {
@@ -87,8 +103,10 @@ impl Session {
             Some(rare.requests.swap_remove(at).1)
         });
         let Some(id) = id else { return };
-        if let Some(Id::Once(once)) = &id {
-            return self.answer_once(once, result, actions);
+        match &id {
+            Some(Id::Once(once)) => return self.answer_once(once, result, actions),
+            Some(Id::Asked(asked)) => return self.answer_asked(asked, result, actions),
+            Some(Id::Json(_) | Id::Receipt(_)) | None => {}
         }
         match result {
             Ok(payload) => self.tell(|| json::reply(id.as_ref().and_then(Id::as_json), &payload), actions),
@@ -96,31 +114,29 @@ impl Session {
         }
     }
 
-    /// A `stomp` client that asked for no receipt wants no answer: an ERROR would end its connection.
-    pub(super) fn on_unpublished(&self, failure: Failure, actions: &mut Actions) {
-        if self.dialect == Dialect::Json {
-            self.fail(None, failure, actions);
+    /// A `stomp` client that asked for no receipt may listen to its errors: an ERROR would end its connection.
+    pub(super) fn on_unpublished(&mut self, failure: Failure, actions: &mut Actions) {
+        match self.dialect {
+            Dialect::Json => self.fail(None, failure, actions),
+            Dialect::Stomp => self.tell_error(failure, None, actions),
+            Dialect::Bare => {}
         }
     }
 
     /// Says why something asked of the bus did not work.
     pub(super) fn fail(&self, id: Option<&Id>, failure: Failure, actions: &mut Actions) {
-        let (code, message) = match failure {
-            Failure::BusUnavailable => (ErrorCode::BusUnavailable, "the bus is not available"),
-            Failure::Unavailable => (ErrorCode::Unavailable, "not available now"),
-            Failure::NoResponders => (ErrorCode::NoResponder, "nobody serves this"),
-            Failure::Timeout => (ErrorCode::Timeout, "no answer in time"),
-            Failure::TooBig => (ErrorCode::TooBig, "larger than the bus carries"),
-            Failure::OtherEpoch => (ErrorCode::BadMessage, "the epoch has ended"),
+        match failure {
             Failure::Forbidden { reason } if !reason.is_empty() => {
-                return self.error(id, ErrorCode::Forbidden, &reason, actions);
+                self.error(id, ErrorCode::Forbidden, &reason, actions);
             }
-            Failure::Forbidden { .. } => (ErrorCode::Forbidden, "not allowed"),
             Failure::Service { status, message } => {
-                return self.tell(|| json::service_error(id.and_then(Id::as_json), status, &message), actions);
+                self.tell(|| json::service_error(id.and_then(Id::as_json), status, &message), actions);
             }
-        };
-        self.error(id, code, message, actions);
+            failure => {
+                let (code, message) = failure.words();
+                self.error(id, code, message, actions);
+            }
+        }
     }
 
     /// The same; a client that can be told in no other way is sent away, to come again.

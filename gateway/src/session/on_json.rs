@@ -7,7 +7,7 @@ use bytes::Bytes;
 use holdfast_protocol::dialect::json::{self, ClientMessage, ErrorCode, Head, Kind, Rejection};
 use holdfast_protocol::position::{Position, Start};
 
-use super::action::{Action, Actions};
+use super::action::{Action, Actions, Outward, Said};
 use super::id::Id;
 use super::on_auth::{First, for_client};
 use super::rare::{JoinAsked, PendingJoin};
@@ -54,7 +54,9 @@ impl Session {
             ClientMessage::Auth { token, .. } => self.verify_refresh(&token, id, actions),
             ClientMessage::Join { room, since } => self.join(&room, since, id, actions),
             ClientMessage::Leave { room } => self.leave(&room, id.as_ref(), actions),
-            ClientMessage::Send { to, data } => self.send(to, Bytes::copy_from_slice(data.as_bytes()), id, actions),
+            ClientMessage::Send { to, data } => {
+                self.send(Outward::Service(to), None, Bytes::copy_from_slice(data.as_bytes()), id, actions);
+            }
             ClientMessage::Request { to, data, timeout_ms } => self.request(to, data, timeout_ms, id, actions),
             ClientMessage::History { room, cursor, limit } => self.history(&room, cursor, limit, id, actions),
             ClientMessage::Ack { ids } => {
@@ -128,7 +130,7 @@ impl Session {
         if let Some(id) = id.as_json() {
             self.tell(|| json::ok_joined(id, &for_client(start.clone(), asked.since)), actions);
         }
-        self.receipt(id.as_receipt(), actions);
+        self.receipt_at(id.as_receipt(), &for_client(start.clone(), asked.since), actions);
     }
 
     fn leave(&mut self, room: &str, id: Option<&Id>, actions: &mut Actions) {
@@ -159,7 +161,14 @@ impl Session {
         }
     }
 
-    pub(super) fn send(&mut self, to: Vec<String>, payload: Bytes, id: Option<Id>, actions: &mut Actions) {
+    pub(super) fn send(
+        &mut self,
+        to: Outward,
+        said: Option<Box<Said>>,
+        payload: Bytes,
+        id: Option<Id>,
+        actions: &mut Actions,
+    ) {
         let ticket = match id {
             None => None,
             Some(id) => {
@@ -171,7 +180,7 @@ impl Session {
                 Some(ticket)
             }
         };
-        actions.push(Action::Publish { ticket, to, payload });
+        actions.push(Action::Publish { ticket, to, said, payload });
     }
 
     fn request(&mut self, to: Vec<String>, data: &str, timeout_ms: Option<u64>, id: Option<Id>, actions: &mut Actions) {
@@ -184,6 +193,6 @@ impl Session {
         self.rare().requests.push((ticket, id));
         let timeout = timeout_ms.map_or(self.endpoint.limits.request_timeout, Duration::from_millis);
         let payload = Bytes::copy_from_slice(data.as_bytes());
-        actions.push(Action::Request { ticket, to, payload, timeout });
+        actions.push(Action::Request { ticket, to, said: None, payload, timeout });
     }
 }

@@ -60,16 +60,16 @@ impl<S: Socket> Shard<S> {
                     self.end_membership(index, slot, Cause::Close);
                 }
             }
-            Action::Publish { ticket, to, payload } => {
+            Action::Publish { ticket, to, said, payload } => {
                 if let (Some(conn), Some(mut sender)) = (self.conn(index), self.sender(index)) {
                     sender.trace = traces::received("receive message", &sender, payload.len(), self.lives.get(&index));
-                    self.to_hub.push(ToHub::Publish { conn, ticket, sender, to, payload });
+                    self.to_hub.push(ToHub::Publish { conn, ticket, sender, to, said, payload });
                 }
             }
-            Action::Request { ticket, to, payload, timeout } => {
+            Action::Request { ticket, to, said, payload, timeout } => {
                 if let (Some(conn), Some(mut sender)) = (self.conn(index), self.sender(index)) {
                     sender.trace = traces::received("receive request", &sender, payload.len(), self.lives.get(&index));
-                    self.to_hub.push(ToHub::Request { conn, ticket, sender, to, payload, timeout });
+                    self.to_hub.push(ToHub::Request { conn, ticket, sender, to, said, payload, timeout });
                 }
             }
             Action::History { ticket, room, cursor: from, limit, callout } => {

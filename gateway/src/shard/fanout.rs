@@ -207,6 +207,9 @@ impl<S: Socket> Shard<S> {
                 if fan.acked && can_ack {
                     if self.acks.track(key) {
                         fan.part.ackable += 1;
+                        if let Some(connection) = self.table.get_mut(index) {
+                            connection.session.owes(&fan.shared.delivery, share.target);
+                        }
                     } else {
                         self.cells.acks_untracked.add(1);
                     }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use holdfast_protocol::dialect::{self, Dialect, stomp};
-use holdfast_protocol::wire::{Delivery, Target};
+use holdfast_protocol::wire::Delivery;
 use smallvec::{SmallVec, smallvec};
 
 use super::actions::bare_frame;
@@ -34,12 +34,8 @@ impl Copies {
             Dialect::Json => Self { frames: smallvec![shared.json_frame(target, json_of)], can_ack: true },
             Dialect::Bare => Self { frames: smallvec![shared.bare_frame(bare_of)], can_ack: false },
             Dialect::Stomp => {
-                let room = match shared.delivery.targets.get(target) {
-                    Some(Target::Room(room)) => Some(room.as_str()),
-                    _ => None,
-                };
                 let mut copies = Self { frames: SmallVec::new(), can_ack: false };
-                for variant in session.variants(&shared.delivery, room) {
+                for variant in session.variants(&shared.delivery, target) {
                     copies.can_ack |= variant.ack;
                     copies.frames.push(shared.stomp_frame(&variant, stomp_of));
                 }

@@ -200,11 +200,11 @@ for (const Library of [Modern, Classic, Webstomp]) {
   });
 }
 
-const info = await fetch(`http://${stage.gateways[0]}${stage.sockjs ?? "/ws/sock"}/info`);
+const info = await fetch(`http://${stage.gateways[0]}${stage.sockjs}/info`);
 for (const Library of [Modern, Classic, Webstomp]) {
   for (const transport of SOCKJS) {
     const version = Library.versions.at(-1);
-    if (stage.sockjs && info.ok) await suite(Library, version, transport, stage.sockjs, { title: `SockJS ${transport}` });
+    if (info.ok) await suite(Library, version, transport, stage.sockjs, { title: `SockJS ${transport}` });
     else skip(`${Library.title}, STOMP ${version}, SockJS ${transport}`, "no endpoint of this stage speaks SockJS");
   }
 }

@@ -37,6 +37,12 @@ def report(name, error=None):
         print(f"FAILED {name}: {' | '.join(line.strip() for line in lines[-3:])}".replace("\n", " | "), flush=True)
 
 
+def skip(name, why):
+    global _count
+    _count += 1
+    print(f"skipped {name}: {why}", flush=True)
+
+
 def check(name, body):
     try:
         body()

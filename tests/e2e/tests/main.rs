@@ -37,6 +37,8 @@ mod limits;
 mod nats_pair;
 /// The device policy "newest replaces".
 mod newest;
+/// One publish, every kind of client, ten thousand times.
+mod one_path;
 /// Order of many messages over several routers.
 mod order;
 /// Queries and the micro service that answers them.
@@ -45,6 +47,8 @@ mod queries;
 mod races;
 /// Receipts: what they count, when they come, and errors in their place.
 mod receipts;
+/// Back ends by STOMP over TCP.
+mod relay;
 /// Dialect `json`: join, leave, ids, errors, keys and patterns of rooms.
 mod rooms;
 /// One to three routers: killed, frozen, added, leaving in order, absent.
@@ -53,6 +57,8 @@ mod routers;
 mod size;
 /// Dialect `stomp`.
 mod stomp;
+/// Dialect `stomp`: destinations by configuration, answers, errors, resuming.
+mod stomp_rules;
 /// wss.
 mod tls;
 mod traces;

@@ -24,7 +24,9 @@ async fn frame(client: &BareClient) -> String {
 
 async fn subscribed(client: &BareClient, id: &str, destination: &str) {
     client.tell(&format!("SUBSCRIBE\nid:{id}\ndestination:{destination}\nreceipt:{id}\n\n\0")).await;
-    assert_eq!(frame(client).await, format!("RECEIPT\nreceipt-id:{id}\n\n\0"));
+    // With the position, where that is a room.
+    let receipt = frame(client).await;
+    assert!(receipt.starts_with(&format!("RECEIPT\nreceipt-id:{id}\n")), "{receipt}");
 }
 
 fn message(subscription: &str, destination: &str, id: &str, body: &str) -> String {

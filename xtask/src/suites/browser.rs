@@ -1,4 +1,4 @@
-//! The demo page in headless Chromium: gets the browser, then runs the driver in `tests/conformance`.
+//! The demo page and the examples in headless Chromium: gets the browser, then runs the driver in `tests/conformance`.
 
 use super::Outcome;
 use crate::{SKIPPED, run, test};
@@ -22,6 +22,10 @@ pub(super) fn run(arguments: &[String]) -> Result<Outcome> {
         .args(["run", "--quiet", "-p", "holdfast-conformance", "--bin", "browser", "--"])
         .args(arguments)
         .env(VARIABLE, chromium);
+    match super::clients::installed() {
+        Ok((node, python)) => drop(driver.env("CLIENTS_NODE", node).env("CLIENTS_PYTHON", python)),
+        Err(error) => run::say(&format!("the examples are left out: {error:#}")),
+    }
     let status = driver.status().context("cannot run the driver")?;
     Ok(match status.code() {
         Some(0) => Outcome::Passed,

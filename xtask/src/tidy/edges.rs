@@ -19,6 +19,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("holdfast-sim", &["holdfast-daemon", "holdfast-gateway", "holdfast-protocol", "holdfast-router"]),
     ("holdfast-conformance", &["holdfast-harness", "holdfast-protocol"]),
     ("holdfast-faults", &["holdfast-harness", "holdfast-protocol"]),
+    ("holdfast-clients", &["holdfast-harness", "holdfast-protocol"]),
     ("holdfast-chart", &["holdfast-harness (dev)"]),
     ("holdfast-bench", &["holdfast-harness", "holdfast-protocol"]),
     ("xtask", &[]),

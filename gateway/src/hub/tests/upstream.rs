@@ -14,10 +14,9 @@ fn sender(scene: &Scene) -> Box<Sender> {
 
 fn publishes(scene: &mut Scene, ticket: u32) {
     let sender = sender(scene);
-    let to = vec!["message".to_owned(), "new".to_owned()];
-    let message =
-        ToHub::Publish { conn: conn(0, 1), ticket: Some(ticket), sender, to, payload: Bytes::from_static(b"1") };
-    scene.says(message);
+    let to = Outward::Service(vec!["message".to_owned(), "new".to_owned()]);
+    let (conn, payload) = (conn(0, 1), Bytes::from_static(b"1"));
+    scene.says(ToHub::Publish { conn, ticket: Some(ticket), sender, to, said: None, payload });
 }
 
 fn inbox(subject: &str, error: Option<(u16, String)>, no_responders: bool) -> Received {
@@ -75,7 +74,7 @@ fn requests_end_with_a_reply_an_error_or_a_time_out() {
     for ticket in 1..=4 {
         let (sender, timeout) = (sender(&scene), Duration::from_secs(5));
         let (to, payload) = (vec!["page".to_owned()], Bytes::new());
-        scene.says(ToHub::Request { conn: conn(0, 1), ticket, sender, to, payload, timeout });
+        scene.says(ToHub::Request { conn: conn(0, 1), ticket, sender, to, said: None, payload, timeout });
         let request = scene.published("hf.req.crowd=2Flocation.page").pop().expect("published");
         replies.push(request.reply.expect("an inbox"));
     }

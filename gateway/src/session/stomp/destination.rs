@@ -1,54 +1,70 @@
-//! What destinations mean: Spring's prefixes, whole segments.
+//! What a destination stands for, by the rules of the endpoint.
 
 use std::sync::Arc;
 
 use holdfast_protocol::limits::{TO_SEGMENT_BYTES_MAX, TO_SEGMENTS_MAX};
 use holdfast_protocol::token::check_key;
 
+use crate::handshake::{Destinations, Meaning};
+
 /// Longest path of a room, in segments.
 const ROOM_SEGMENTS_MAX: usize = 12;
+/// A fresh credential.
+const AUTH: &str = "/hf/auth";
 
 /// What a destination stands for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Destination {
-    /// `/app/**`, `/pub/**`: a domain service; the path below it.
+    /// A domain service; the path below the prefix.
     Upstream(Vec<String>),
-    /// `/topic/**`, `/sub/**`, `/queue/**`: a room.
+    /// A domain service that answers what is sent.
+    Request(Vec<String>),
+    /// A room.
     Room(Arc<str>),
-    /// `/user/queue/**`, `/user/topic/**`: the user's own messages of a destination, which is without `/user`.
+    /// The user's own messages of a destination, which is without the prefix.
     Own(Box<str>),
-    /// `/hf/auth`: a fresh credential.
+    /// A fresh credential.
     Auth,
 }
 
 impl Destination {
     /// Reads a destination. `None` for one that means nothing here: unknown prefixes, empty segments, dot segments,
-    /// patterns, or too long.
-    pub(super) fn parse(text: &str) -> Option<Self> {
-        if text == "/hf/auth" {
+    /// patterns, or too long. Whatever else is in a segment is data: it is encoded before it becomes a subject.
+    pub(super) fn parse(text: &str, rules: &Destinations) -> Option<Self> {
+        if text == AUTH {
             return Some(Self::Auth);
         }
-        let (prefix, rest) = text.strip_prefix('/')?.split_once('/')?;
-        let segments: Vec<&str> = rest.split('/').collect();
-        if segments.iter().any(|segment| matches!(*segment, "" | "." | ".." | "*" | "**")) {
-            return None;
-        }
-        match prefix {
-            "app" | "pub" => {
-                let short = segments.iter().all(|segment| segment.len() <= TO_SEGMENT_BYTES_MAX);
-                let path = segments.iter().map(|segment| (*segment).to_owned()).collect();
-                (short && segments.len() <= TO_SEGMENTS_MAX).then_some(Self::Upstream(path))
-            }
-            "topic" | "sub" => room(rest, segments.len()),
+        let (meaning, rest) = rules.meaning(text)?;
+        let count = segments(rest)?.len();
+        match meaning {
+            Meaning::Upstream => path(rest).map(Self::Upstream),
+            Meaning::Request => path(rest).map(Self::Request),
+            Meaning::Room => room(rest, count),
             // In Spring's simple broker both prefixes mean the same; the rooms are others.
-            "queue" => room(text.strip_prefix('/')?, segments.len()),
-            "user" => {
-                let own = matches!(segments.as_slice(), ["queue" | "topic", _, ..]) && check_key(rest).is_ok();
-                own.then(|| Self::Own(format!("/{rest}").into()))
+            Meaning::Queue => room(text.strip_prefix('/')?, count),
+            Meaning::User => {
+                let own = rest.starts_with("queue/") || rest.starts_with("topic/");
+                (own && check_key(rest).is_ok()).then(|| Self::Own(format!("/{rest}").into()))
             }
-            _ => None,
         }
     }
+}
+
+/// Where a message to a room goes that is forwarded to domain services: the path of the whole destination.
+pub(super) fn forward_path(destination: &str) -> Option<Vec<String>> {
+    path(destination.strip_prefix('/')?)
+}
+
+fn segments(text: &str) -> Option<Vec<&str>> {
+    let segments: Vec<&str> = text.split('/').collect();
+    let odd = segments.iter().any(|segment| matches!(*segment, "" | "." | ".." | "*" | "**"));
+    (!odd).then_some(segments)
+}
+
+fn path(text: &str) -> Option<Vec<String>> {
+    let segments = segments(text)?;
+    let short = segments.iter().all(|segment| segment.len() <= TO_SEGMENT_BYTES_MAX);
+    (short && segments.len() <= TO_SEGMENTS_MAX).then(|| segments.into_iter().map(str::to_owned).collect())
 }
 
 fn room(name: &str, segments: usize) -> Option<Destination> {
@@ -57,7 +73,13 @@ fn room(name: &str, segments: usize) -> Option<Destination> {
 
 #[cfg(test)]
 mod tests {
+    use holdfast_protocol::subject::{Kind, Subjects, Target};
+
     use super::*;
+
+    fn parse(text: &str) -> Option<Destination> {
+        Destination::parse(text, &Destinations::default())
+    }
 
     #[test]
     fn prefixes_decide_what_a_destination_is() {
@@ -97,7 +119,42 @@ mod tests {
             (&deep, None),
             (&wide, None),
         ] {
-            assert_eq!(Destination::parse(text), expected, "{text}");
+            assert_eq!(parse(text), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn no_destination_reaches_another_subject_than_its_own() {
+        let subjects = Subjects::new("hf");
+        for (text, expected) in [
+            ("/app/../x", None),
+            ("/app/x/..", None),
+            ("/app/>", Some("hf.up.chat.=3E")),
+            ("/app/*.>", Some("hf.up.chat.=2A=2E=3E")),
+            ("/app/a%2Eb", Some("hf.up.chat.a=252Eb")),
+            ("/app/a\r\nPUB x", Some("hf.up.chat.a=0D=0APUB=20x")),
+            ("/topic/>", Some("hf.send.room.=3E")),
+            ("/topic/*", None),
+            ("/topic/a b", Some("hf.send.room.a=20b")),
+            ("/topic/a%2Eb", Some("hf.send.room.a=252Eb")),
+            ("/topic/a=2Eb", Some("hf.send.room.a=3D2Eb")),
+            ("/topic/a/b", Some("hf.send.room.a=2Fb")),
+            ("/user/other/queue/x", None),
+            ("/user/queue/../../other/queue/x", None),
+            (&format!("/topic/{}", "한".repeat(100)), None),
+        ] {
+            let subject = parse(text).map(|destination| match destination {
+                Destination::Upstream(path) => subjects.up("chat", path.iter().map(String::as_str)),
+                Destination::Room(room) => subjects.to(Kind::Send, &Target::Room(room.to_string())),
+                other => panic!("{text} is {other:?}"),
+            });
+            assert_eq!(subject.as_deref(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_forwarded_keeps_its_whole_path() {
+        assert_eq!(forward_path("/topic/chat/5").unwrap(), ["topic", "chat", "5"]);
+        assert_eq!(forward_path("/topic//5"), None);
     }
 }

@@ -2,9 +2,12 @@
 //!
 //! Frames are read as they come and carried out in order, as far as the session's state allows. An ERROR frame is always
 //! followed by the connection's end. What destinations mean is in `destination`, who listens to what in
-//! `subscriptions`, messages upstream and transactions in `upstream`.
+//! `subscriptions`, messages upstream and transactions in `upstream`, with what they say besides their bodies in `said`;
+//! answers and errors on their way down are in `answers`.
 
+mod answers;
 mod destination;
+mod said;
 mod subscriptions;
 mod upstream;
 
@@ -182,9 +185,12 @@ impl Session {
             headers.find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
         };
         let device = header("device").filter(|device| is_device(device));
-        let token = header("authorization").map(without_scheme).or_else(|| header("token"));
-        let token = token.filter(|_| self.endpoint.sources.contains(&Source::FirstMessage));
         let known = self.rare.as_mut().and_then(|rare| rare.handshake.take());
+        let token = header("authorization").map(without_scheme).or_else(|| header("x-auth-token"));
+        let token = token.or_else(|| header("token"));
+        // Articles connect as guest/guest where the handshake says who it is.
+        let token = token.or_else(|| header("passcode").filter(|passcode| known.is_none() && is_token(passcode)));
+        let token = token.filter(|_| self.endpoint.sources.contains(&Source::FirstMessage));
         match (token, known) {
             (Some(token), _) => self.verify_first(now, token, First { device, ..First::default() }, actions),
             (None, Some(mut identity)) => {
@@ -266,6 +272,11 @@ pub(super) fn without_scheme(value: &str) -> &str {
         Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.trim(),
         _ => value,
     }
+}
+
+/// Whether a passcode has the form of a token: three parts, none of them empty.
+fn is_token(text: &str) -> bool {
+    text.split('.').count() == 3 && text.split('.').all(|part| !part.is_empty())
 }
 
 fn frame_bytes(frame: &Frame) -> usize {

@@ -1,39 +1,65 @@
 //! Who listens to what: SUBSCRIBE, UNSUBSCRIBE, and which frames a delivery becomes.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use holdfast_protocol::close::Close;
-use holdfast_protocol::content;
 use holdfast_protocol::dialect::json::ErrorCode;
-use holdfast_protocol::dialect::stomp::{Body, Frame, Message, Version, message};
-use holdfast_protocol::wire::Delivery;
+use holdfast_protocol::dialect::stomp::{Command, Frame, Version};
+use holdfast_protocol::position::{Position, Recovery, Start};
+use holdfast_protocol::wire::{Delivery, Target};
 
 use super::destination::Destination;
 use crate::session::action::{Action, Actions};
-use crate::session::event::{Failure, Outcome};
+use crate::session::event::Failure;
 use crate::session::id::{Id, Once};
 use crate::session::rare::JoinAsked;
 use crate::session::{Session, State};
 
 /// Subscriptions per connection.
 const SUBSCRIPTIONS_MAX: usize = 256;
+/// Messages of a subscription that may wait for a cumulative ACK; older ones are acknowledged by nobody.
+const OWED_MAX: usize = 1024;
+/// Headers by which clients of other brokers ask for a subscription that outlives the connection.
+const DURABLE: [&str; 5] =
+    ["durable", "x-durable", "durable-subscription-name", "activemq.subscriptionName", "persistent"];
 /// Where a message of the user's own is heard that names no destination.
 const OWN_DEFAULT: &str = "/queue/messages";
 
 /// One SUBSCRIBE.
 #[derive(Debug)]
 pub(super) struct Subscription {
-    id: Box<str>,
+    pub(super) id: Box<str>,
     /// As the client named it.
-    destination: Box<str>,
-    hears: Hears,
-    /// The client acknowledges messages.
-    ack: bool,
+    pub(super) destination: Box<str>,
+    pub(super) hears: Hears,
+    ack: Ack,
+    /// Acknowledgements that senders wait for, oldest first, where one acknowledges all before it.
+    owed: VecDeque<Box<str>>,
+}
+
+/// How the client acknowledges messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ack {
+    Auto,
+    /// Each ACK is for all messages up to that one.
+    Cumulative,
+    Individual,
+}
+
+impl Ack {
+    fn read(header: Option<&str>) -> Self {
+        match header {
+            Some("client") => Self::Cumulative,
+            Some("client-individual") => Self::Individual,
+            _ => Self::Auto,
+        }
+    }
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Hears {
+pub(super) enum Hears {
     Room(Arc<str>),
     Own(Box<str>),
 }
@@ -51,30 +77,91 @@ pub struct Variant<'a> {
     pub ack: bool,
 }
 
-impl Session {
-    /// The frames that a delivery becomes, in dialect `stomp`: one for each subscription that hears it. `room` is none
-    /// for the user's own messages.
-    pub fn variants<'a>(
-        &'a self,
-        delivery: &'a Delivery,
-        room: Option<&'a str>,
-    ) -> impl Iterator<Item = Variant<'a>> + 'a {
+/// By what a delivery is heard.
+#[derive(Clone, Copy)]
+struct Heard<'a> {
+    room: Option<&'a str>,
+    own: &'a str,
+    /// To everybody: by whoever has subscribed to exactly this.
+    all: Option<&'a str>,
+    named: Option<&'a str>,
+}
+
+impl<'a> Heard<'a> {
+    fn of(delivery: &'a Delivery, target: usize) -> Self {
         let named = delivery.destination.as_deref();
+        let (room, all) = match delivery.targets.get(target) {
+            Some(Target::Room(room)) => (Some(room.as_str()), None),
+            Some(Target::All) => (None, named),
+            _ => (None, None),
+        };
         let own = named.map_or(OWN_DEFAULT, |name| name.strip_prefix("/user").unwrap_or(name));
+        Self { room, own, all, named }
+    }
+
+    fn by(self, subscription: &Subscription) -> bool {
+        match (&subscription.hears, self.room) {
+            (Hears::Room(name), Some(room)) => **name == *room,
+            (Hears::Own(name), None) => **name == *self.own,
+            (Hears::Room(_), None) => self.all == Some(&*subscription.destination),
+            (Hears::Own(_), Some(_)) => false,
+        }
+    }
+}
+
+impl Session {
+    /// The frames that a delivery becomes, in dialect `stomp`, by way of its target with this index: one for each
+    /// subscription that hears it.
+    pub fn variants<'a>(&'a self, delivery: &'a Delivery, target: usize) -> impl Iterator<Item = Variant<'a>> + 'a {
+        let heard = Heard::of(delivery, target);
         let stomp = self.stomp.as_ref().filter(|_| matches!(self.state, State::Open));
         stomp.into_iter().flat_map(move |stomp| {
-            let hearing = stomp.subscriptions.iter().filter(move |subscription| match (&subscription.hears, room) {
-                (Hears::Room(name), Some(room)) => **name == *room,
-                (Hears::Own(name), None) => **name == *own,
-                _ => false,
-            });
+            let hearing = stomp.subscriptions.iter().filter(move |subscription| heard.by(subscription));
             hearing.map(move |subscription| Variant {
                 version: stomp.version,
                 subscription: &subscription.id,
-                destination: named.filter(|_| room.is_some()).unwrap_or(&subscription.destination),
-                ack: subscription.ack,
+                destination: heard.named.filter(|_| heard.room.is_some()).unwrap_or(&subscription.destination),
+                ack: subscription.ack != Ack::Auto,
             })
         })
+    }
+
+    /// The delivery's sender waits for an acknowledgement of this client's.
+    pub fn owes(&mut self, delivery: &Delivery, target: usize) {
+        let heard = Heard::of(delivery, target);
+        let subscriptions = self.stomp.iter_mut().flat_map(|stomp| &mut stomp.subscriptions);
+        for subscription in subscriptions.filter(|subscription| subscription.ack == Ack::Cumulative) {
+            if heard.by(subscription) {
+                if subscription.owed.len() >= OWED_MAX {
+                    subscription.owed.pop_front();
+                }
+                subscription.owed.push_back(delivery.id.as_str().into());
+            }
+        }
+    }
+
+    /// The messages that an ACK or NACK is for, as far as anybody waits for them: those before it in its subscription
+    /// too, where that is how the client acknowledges.
+    pub(super) fn settled(&mut self, frame: &Frame) -> Vec<String> {
+        let Some(id) = frame.header("id").or_else(|| frame.header("message-id")) else { return Vec::new() };
+        let named = frame.header("subscription");
+        let subscriptions = self.stomp.iter_mut().flat_map(|stomp| &mut stomp.subscriptions);
+        let mut settled = Vec::new();
+        for subscription in subscriptions.filter(|known| named.is_none_or(|named| *known.id == *named)) {
+            if let Some(at) = subscription.owed.iter().position(|owed| **owed == *id) {
+                settled.extend(subscription.owed.drain(..=at).map(String::from));
+            }
+            if subscription.owed.is_empty() {
+                subscription.owed = VecDeque::new();
+            }
+        }
+        if frame.command == Command::Nack {
+            return Vec::new();
+        }
+        if settled.is_empty() {
+            settled.push(id.to_owned());
+        }
+        settled
     }
 
     pub(super) fn on_subscribe(&mut self, frame: &Frame, receipt: Option<&Id>, actions: &mut Actions) {
@@ -96,8 +183,13 @@ impl Session {
         if stomp.subscriptions.len() >= SUBSCRIPTIONS_MAX {
             return self.stomp_end(receipt, ErrorCode::TooMany, "too many subscriptions", Close::TooMany, actions);
         }
-        let hears = match Destination::parse(destination) {
-            Some(Destination::Upstream(to)) => return self.ask_once(id, destination, to, receipt, actions),
+        if let Some((message, close)) = unsupported(frame) {
+            return self.stomp_end(receipt, ErrorCode::BadMessage, message, close, actions);
+        }
+        let hears = match Destination::parse(destination, &self.endpoint.destinations) {
+            Some(Destination::Upstream(to) | Destination::Request(to)) => {
+                return self.ask_once(id, destination, to, receipt, actions);
+            }
             Some(Destination::Room(room)) => Hears::Room(room),
             Some(Destination::Own(name)) => Hears::Own(name),
             Some(Destination::Auth) | None => {
@@ -109,18 +201,35 @@ impl Session {
             Hears::Room(room) => Some(Arc::clone(room)),
             Hears::Own(_) => None,
         };
-        let ack = matches!(frame.header("ack"), Some("client" | "client-individual"));
+        let since = frame.header("since");
+        // Only the first subscription to a room can begin in the past: others have heard what came since.
+        let is_heard = stomp.subscriptions.iter().any(|known| known.hears == hears);
+        let subscription = Subscription {
+            id: id.into(),
+            destination: destination.into(),
+            hears,
+            ack: Ack::read(frame.header("ack")),
+            owed: VecDeque::new(),
+        };
         if let Some(stomp) = &mut self.stomp {
-            stomp.subscriptions.push(Subscription { id: id.into(), destination: destination.into(), hears, ack });
+            stomp.subscriptions.push(subscription);
         }
-        match room {
-            Some(room) => self.hear_room(&room, receipt.cloned(), actions),
-            None => self.ok(receipt, actions),
+        let lost = Start { position: None, recovery: Some(Recovery::Lost { first: None }) };
+        match (room, since.map(Position::parse)) {
+            (_, Some(None)) => {
+                let message = "since is no position";
+                self.stomp_end(receipt, ErrorCode::BadMessage, message, Close::Protocol, actions);
+            }
+            (Some(room), since) if since.is_none() || !is_heard => {
+                self.hear_room(&room, since.flatten(), receipt.cloned(), actions);
+            }
+            (_, Some(_)) => self.receipt_at(receipt.and_then(Id::as_receipt), &lost, actions),
+            (_, None) => self.ok(receipt, actions),
         }
     }
 
-    fn hear_room(&mut self, room: &Arc<str>, receipt: Option<Id>, actions: &mut Actions) {
-        self.join(room, None, receipt, actions);
+    fn hear_room(&mut self, room: &Arc<str>, since: Option<Position>, receipt: Option<Id>, actions: &mut Actions) {
+        self.join(room, since, receipt, actions);
         let joins = self.rare.as_ref().is_some_and(|rare| rare.joins.iter().any(|join| join.room == *room));
         if !joins && !self.rooms.contains(room) {
             // Refused, and told so.
@@ -141,31 +250,7 @@ impl Session {
         let ticket = self.ticket();
         self.rare().requests.push((ticket, Some(Id::Once(Box::new(once)))));
         let timeout = self.endpoint.limits.request_timeout;
-        actions.push(Action::Request { ticket, to, payload: Bytes::new(), timeout });
-    }
-
-    /// The answer to a question. A service that does not answer is no error of the client's: nothing comes.
-    pub(in crate::session) fn answer_once(&mut self, once: &Once, result: Outcome<Bytes>, actions: &mut Actions) {
-        let number = self.ticket();
-        let Some(stomp) = &self.stomp else { return };
-        if let Ok(payload) = result {
-            let written = message(&Message {
-                version: stomp.version,
-                subscription: &once.subscription,
-                destination: &once.destination,
-                id: &format!("{}-{number}", self.connection),
-                ack: false,
-                event: None,
-                kept: None,
-                content: content::detect(None, &payload),
-                payload: &payload,
-            });
-            actions.push(match written {
-                Body::Text(frame) => Action::Reply(frame.into()),
-                Body::Binary(frame) => Action::ReplyBinary(frame.into()),
-            });
-        }
-        self.receipt(once.receipt.as_deref(), actions);
+        actions.push(Action::Request { ticket, to, said: None, payload: Bytes::new(), timeout });
     }
 
     pub(super) fn on_unsubscribe(&mut self, frame: &Frame, receipt: Option<&Id>, actions: &mut Actions) {
@@ -201,4 +286,10 @@ impl Session {
         self.fail(id, failure, actions);
         self.close(close, actions);
     }
+}
+
+/// What a SUBSCRIBE asks for that does not exist here: said at once rather than left to be found out.
+fn unsupported(frame: &Frame) -> Option<(&'static str, Close)> {
+    let asks = |name: &str| frame.header(name).is_some_and(|value| value != "false");
+    DURABLE.into_iter().any(asks).then_some(("durable subscriptions are not supported", Close::Policy))
 }

@@ -11,7 +11,7 @@ use holdfast_protocol::position::{Position, Start};
 use crate::auth::{Identity, Refusal, RoomPatterns};
 use crate::clock::Now;
 use crate::handshake::{Admission, Endpoint, Limits, Rules};
-use crate::session::{Action, Actions, Event, Failure, Incoming, Outcome, Session};
+use crate::session::{Action, Actions, Event, Failure, Incoming, Outcome, Outward, Said, Session};
 
 /// The wall clock when the bench starts, Unix seconds.
 pub(super) const START_S: u64 = 1_000_000;
@@ -174,12 +174,17 @@ fn show(action: &Action) -> String {
             format!("join #{ticket} {room}{}{how}", after(since.as_ref()))
         }
         Action::Leave { room } => format!("leave {room}"),
-        Action::Publish { ticket, to, payload } => {
+        Action::Publish { ticket, to, said, payload } => {
             let ticket = ticket.map_or(String::new(), |ticket| format!(" #{ticket}"));
-            format!("publish{ticket} {} {}", to.join("|"), text(payload))
+            let to = match to {
+                Outward::Service(path) => path.join("|"),
+                Outward::Room(room) => format!("to room {room}"),
+            };
+            format!("publish{ticket} {to} {}{}", text(payload), besides(said.as_deref()))
         }
-        Action::Request { ticket, to, payload, timeout } => {
-            format!("request #{ticket} {} {} {timeout:?}", to.join("|"), text(payload))
+        Action::Request { ticket, to, said, payload, timeout } => {
+            let besides = besides(said.as_deref());
+            format!("request #{ticket} {} {} {timeout:?}{besides}", to.join("|"), text(payload))
         }
         Action::History { ticket, room, cursor, limit, callout } => {
             let callout = if *callout { " callout" } else { "" };
@@ -195,6 +200,11 @@ fn show(action: &Action) -> String {
             format!("close {code} {}", if close.is_some() { "" } else { reason }).trim_end().to_owned()
         }
     }
+}
+
+fn besides(said: Option<&Said>) -> String {
+    let parts = said.into_iter().flat_map(|said| [&said.content_type, &said.headers]);
+    parts.flatten().map(|part| format!(" ({part})")).collect()
 }
 
 fn after(since: Option<&Position>) -> String {

@@ -46,10 +46,13 @@ pub fn connected(connected: &Connected<'_>) -> Vec<u8> {
     .into_bytes()
 }
 
-/// A RECEIPT frame.
-pub fn receipt(version: Version, id: &str) -> Vec<u8> {
+/// A RECEIPT frame, with headers of our own.
+pub fn receipt(version: Version, id: &str, more: &[(&str, String)]) -> Vec<u8> {
     let mut out = b"RECEIPT\n".to_vec();
     header(version, "receipt-id", id, &mut out);
+    for (name, value) in more {
+        header(version, name, value, &mut out);
+    }
     out.extend_from_slice(b"\n\0");
     out
 }
@@ -153,7 +156,9 @@ content-type:text/plain\ncontent-length:3\n\nh\0i\0";
 
     #[test]
     fn errors_and_receipts_are_whole_frames() {
-        assert_eq!(receipt(Version::V1_2, "a:1"), b"RECEIPT\nreceipt-id:a\\c1\n\n\0");
+        assert_eq!(receipt(Version::V1_2, "a:1", &[]), b"RECEIPT\nreceipt-id:a\\c1\n\n\0");
+        let more = [("position", "e.1\n".to_owned())];
+        assert_eq!(receipt(Version::V1_1, "r", &more), b"RECEIPT\nreceipt-id:r\nposition:e.1\\n\n\n\0");
         assert_eq!(
             error(Version::V1_2, "frame too large", Some("7"), "64 KiB"),
             b"ERROR\nmessage:frame too large\nreceipt-id:7\ncontent-type:text/plain\ncontent-length:6\n\n64 KiB\0"

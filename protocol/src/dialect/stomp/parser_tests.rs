@@ -113,3 +113,67 @@ fn a_length_that_is_no_number_counts_as_absent() {
 
     assert_eq!(frames[0].body, b"abc"[..]);
 }
+
+/// Each command of a client, with what it usually carries.
+const COMMANDS: [&[u8]; 11] = [
+    b"CONNECT\naccept-version:1.0,1.1,1.2\nheart-beat:10000,10000\nlogin:a\npasscode:b:c\n\n\0",
+    b"STOMP\r\naccept-version:1.2\r\nhost:x\r\n\r\n\0",
+    b"SEND\ndestination:/app/a\ncontent-type:text/plain\ncontent-length:9\n\n\xed\x95\x9c\0\0\nSEN\0",
+    b"SUBSCRIBE\nid:sub-0\ndestination:/topic/a\nack:client\nreceipt:1\n\n\0",
+    b"UNSUBSCRIBE\nid:sub-0\n\n\0",
+    b"ACK\nid:m-1\nsubscription:sub-0\ntransaction:t\n\n\0",
+    b"NACK\nmessage-id:m-1\n\n\0",
+    b"BEGIN\ntransaction:t\n\n\0",
+    b"COMMIT\ntransaction:t\n\n\0",
+    b"ABORT\ntransaction:t\n\n\0",
+    b"DISCONNECT\nreceipt:77\n\n\0",
+];
+
+#[test]
+fn every_frame_is_read_in_every_version_whatever_way_it_is_cut() {
+    for version in [Version::V1_0, Version::V1_1, Version::V1_2] {
+        for bytes in COMMANDS {
+            let whole = parse_in(&[bytes], version).unwrap();
+            assert_eq!(whole.len(), 1);
+            for first in 0..=bytes.len() {
+                for second in first..=bytes.len() {
+                    let pieces = [&bytes[..first], &bytes[first..second], &bytes[second..]];
+                    assert_eq!(parse_in(&pieces, version).as_ref(), Ok(&whole), "cut at {first} and {second}");
+                }
+            }
+        }
+    }
+}
+
+/// Numbers that look random and are the same in each run.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(self.0 >> 33).unwrap() % end
+    }
+}
+
+#[test]
+fn damaged_streams_end_alike_whatever_way_they_are_cut() {
+    const BYTES: [u8; 12] = [0, b'\n', b'\r', b':', b'\\', b' ', b'0', b'9', b'S', 0x7f, 0xed, 0xff];
+    let mut dice = Dice(1);
+    let clean = COMMANDS.concat();
+    for round in 0..3000 {
+        let mut stream = clean.clone();
+        for _ in 0..=dice.below(4) {
+            let (at, byte) = (dice.below(stream.len()), BYTES[dice.below(BYTES.len())]);
+            match dice.below(3) {
+                0 => stream[at] = byte,
+                1 => stream.insert(at, byte),
+                _ => drop(stream.drain(at..(at + dice.below(20)).min(stream.len() - 1).max(at))),
+            }
+        }
+        let version = [Version::V1_0, Version::V1_1, Version::V1_2][dice.below(3)];
+        let whole = parse_in(&[&stream], version);
+        let size = 1 + dice.below(40);
+        let pieces: Vec<&[u8]> = stream.chunks(size).collect();
+        assert_eq!(parse_in(&pieces, version), whole, "round {round}, in pieces of {size}");
+    }
+}

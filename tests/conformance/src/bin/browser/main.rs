@@ -1,10 +1,12 @@
-//! The demo page in a real browser: headless Chromium, real processes, and what a person would look at.
+//! The demo page and the examples in a real browser: headless Chromium, real processes, and what a person would look at.
 //!
-//! Run by `cargo xtask test browser`. Ends with 0 where all holds, 77 with one line where there is no Chromium (name
+//! Run by `cargo xtask test browser`; with `-- examples` without the demo page. Ends with 0 where all holds, 77 with one line where there is no Chromium (name
 //! one in `CHROMIUM_BIN`), anything else on failure. Knows nothing of Holdfast but the page and the command line.
 
 mod browser;
 mod checks;
+mod examples;
+mod front;
 mod site;
 
 use std::path::PathBuf;
@@ -50,6 +52,11 @@ fn chromium() -> Option<PathBuf> {
 }
 
 async fn run(program: &std::path::Path) -> anyhow::Result<usize> {
+    if std::env::args().any(|argument| argument == "examples") {
+        let folder = holdfast_harness::Folder::new();
+        let mut browser = browser::Browser::start(program, folder.path()).await.context("start Chromium")?;
+        return examples(&mut browser).await;
+    }
     let cluster = Cluster::builder()
         .routers(2)
         .gateways(2)
@@ -70,5 +77,17 @@ async fn run(program: &std::path::Path) -> anyhow::Result<usize> {
     let config = json!({"gateways": gateways, "tokens": {"ana": token("ana"), "ben": token("ben")}});
     let address = site::serve(&config).await.context("serve the page")?;
     let mut browser = browser::Browser::start(program, cluster.folder()).await.context("start Chromium")?;
-    checks::all(&cluster, &mut browser, &format!("http://{address}")).await
+    let held = checks::all(&cluster, &mut browser, &format!("http://{address}")).await?;
+    Ok(held + examples(&mut browser).await?)
+}
+
+#[expect(clippy::print_stdout, reason = "the report is for whoever runs the suite")]
+async fn examples(browser: &mut browser::Browser) -> anyhow::Result<usize> {
+    match examples::Tools::find() {
+        Some(tools) => examples::all(browser, &tools).await.context("examples"),
+        None => {
+            println!("skipped  the examples: their libraries are not named in CLIENTS_NODE and CLIENTS_PYTHON");
+            Ok(0)
+        }
+    }
 }

@@ -1,0 +1,149 @@
+//! The listener for back ends that speak STOMP over TCP, as Spring's `enableStompBrokerRelay` does: what they SEND is
+//! published as a domain service would, what they SUBSCRIBE to is what is published.
+//!
+//! `session` decides, `connection` does the I/O of one of them; this file accepts. Knows no client, no roster: to the
+//! rest of the fleet a back end here is a program on the bus.
+
+mod connection;
+mod session;
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use holdfast_daemon::bus::Bus;
+use holdfast_daemon::config::Secret;
+use holdfast_daemon::shutdown::Tasks;
+use holdfast_protocol::subject::Subjects;
+use prometheus::{IntCounter, IntGauge, Registry};
+use tokio::sync::Semaphore;
+
+use crate::handshake::Destinations;
+
+/// How long after an error of the listener it is tried again.
+const BACKOFF: Duration = Duration::from_millis(200);
+
+/// What a relay is made of.
+#[derive(Debug)]
+pub struct Relay {
+    bus: Bus,
+    subjects: Subjects,
+    destinations: Destinations,
+    login: String,
+    passcode: Secret,
+    sessions: Arc<Semaphore>,
+    metrics: Metrics,
+}
+
+/// What it counts.
+#[derive(Debug)]
+struct Metrics {
+    sessions: IntGauge,
+    refused: IntCounter,
+    published: IntCounter,
+    publish_failed: IntCounter,
+    delivered: IntCounter,
+}
+
+impl Metrics {
+    fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let counter = |name: &str, help: &str| {
+            let counter = IntCounter::new(name, help)?;
+            registry.register(Box::new(counter.clone()))?;
+            Ok::<_, prometheus::Error>(counter)
+        };
+        let sessions = IntGauge::new("holdfast_relay_sessions", "Back ends connected by STOMP over TCP.")?;
+        registry.register(Box::new(sessions.clone()))?;
+        Ok(Self {
+            sessions,
+            refused: counter("holdfast_relay_refused_total", "Sessions of back ends refused or ended by an error.")?,
+            published: counter("holdfast_relay_published_total", "Messages that back ends published.")?,
+            publish_failed: counter(
+                "holdfast_relay_publish_failed_total",
+                "Messages of back ends the bus did not take.",
+            )?,
+            delivered: counter("holdfast_relay_delivered_total", "Messages handed to back ends that subscribed.")?,
+        })
+    }
+}
+
+/// Credentials and bounds.
+#[derive(Debug)]
+pub struct RelaySettings {
+    /// What back ends log in as.
+    pub login: String,
+    /// Their passcode.
+    pub passcode: Secret,
+    /// Sessions at once.
+    pub sessions_max: usize,
+    /// What destinations mean.
+    pub destinations: Destinations,
+    /// The fleet's prefix.
+    pub subjects: Subjects,
+}
+
+impl Relay {
+    /// A relay over this bus.
+    ///
+    /// # Errors
+    /// A metric was declared twice.
+    pub fn new(settings: RelaySettings, bus: Bus, registry: &Registry) -> Result<Self, prometheus::Error> {
+        let RelaySettings { login, passcode, sessions_max, destinations, subjects } = settings;
+        let (sessions, metrics) = (Arc::new(Semaphore::new(sessions_max)), Metrics::new(registry)?);
+        Ok(Self { bus, subjects, destinations, login, passcode, sessions, metrics })
+    }
+
+    /// Accepts back ends until the tasks are told to stop. Must be called in the runtime that shall do it.
+    ///
+    /// # Errors
+    /// A socket the runtime cannot take.
+    pub fn serve(self, listener: TcpListener, tasks: &Tasks) -> io::Result<()> {
+        listener.set_nonblocking(true)?;
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        tasks.spawn("relay", accept(Arc::new(self), listener, tasks.clone()));
+        Ok(())
+    }
+}
+
+/// Binds the listener.
+///
+/// # Errors
+/// An address that is not ours, or taken.
+pub fn bind(address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
+    let listener = TcpListener::bind(address)?;
+    let bound = listener.local_addr()?;
+    Ok((listener, bound))
+}
+
+async fn accept(relay: Arc<Relay>, listener: tokio::net::TcpListener, tasks: Tasks) {
+    loop {
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "Accepting a back end failed");
+                tokio::time::sleep(BACKOFF).await;
+                continue;
+            }
+        };
+        let Ok(permit) = Arc::clone(&relay.sessions).try_acquire_owned() else {
+            relay.metrics.refused.inc();
+            tracing::warn!(%peer, "Too many back ends by STOMP over TCP");
+            continue;
+        };
+        let relay = Arc::clone(&relay);
+        tasks.spawn("relay session", async move {
+            relay.metrics.sessions.inc();
+            let ended = connection::run(&relay, stream).await;
+            relay.metrics.sessions.dec();
+            match ended {
+                Ok(()) => tracing::debug!(%peer, "A back end left"),
+                Err(error) => {
+                    relay.metrics.refused.inc();
+                    tracing::info!(%peer, %error, "A back end's session ended");
+                }
+            }
+            drop(permit);
+        });
+    }
+}

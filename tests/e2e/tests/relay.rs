@@ -1,0 +1,133 @@
+//! The listener for back ends that speak STOMP over TCP: what they send reaches clients, what they subscribe to comes.
+
+use holdfast_harness::client::{BareClient, Payload};
+use holdfast_harness::{Claims, Cluster, To, wait};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+const PASSCODE: &str = "a passcode of the tests";
+
+async fn cluster() -> Cluster {
+    Cluster::builder()
+        .gateways(2)
+        .gateway_setting("HOLDFAST_STOMP_RELAY__LISTEN", "127.0.0.1:0")
+        .gateway_setting("HOLDFAST_STOMP_RELAY__LOGIN", "spring")
+        .gateway_setting("HOLDFAST_STOMP_RELAY__PASSCODE", PASSCODE)
+        .gateway_setting("HOLDFAST_STOMP_RELAY__SESSIONS", "2")
+        .start()
+        .await
+}
+
+/// A back end, by hand.
+struct BackEnd {
+    stream: TcpStream,
+    read: Vec<u8>,
+}
+
+impl BackEnd {
+    async fn open(cluster: &Cluster) -> Self {
+        let ready = cluster.gateway(0).ready();
+        let address = ready["listen_relay"].as_str().unwrap_or_else(|| panic!("listen_relay in {ready}"));
+        Self { stream: TcpStream::connect(address).await.expect("connect"), read: Vec::new() }
+    }
+
+    async fn connected(cluster: &Cluster) -> Self {
+        let mut back_end = Self::open(cluster).await;
+        let connect = format!("CONNECT\naccept-version:1.1,1.2\nlogin:spring\npasscode:{PASSCODE}\nhost:x\n\n\0");
+        back_end.say(&connect).await;
+        assert!(back_end.frame().await.starts_with("CONNECTED\nversion:1.2\n"));
+        back_end
+    }
+
+    async fn say(&mut self, text: &str) {
+        self.stream.write_all(text.as_bytes()).await.expect("write");
+    }
+
+    /// The next frame; empty at the end.
+    async fn frame(&mut self) -> String {
+        loop {
+            if let Some(end) = self.read.iter().position(|byte| *byte == 0) {
+                let frame: Vec<u8> = self.read.drain(..=end).collect();
+                return String::from_utf8(frame).expect("text").trim_matches(['\0', '\n']).to_owned();
+            }
+            let length = wait::bounded("a frame", self.stream.read_buf(&mut self.read)).await.expect("read");
+            if length == 0 {
+                return String::new();
+            }
+        }
+    }
+}
+
+async fn client(cluster: &Cluster, user: &str, destination: &str) -> BareClient {
+    let client = cluster.gateway(1).client().protocols(&["v12.stomp"]).endpoint_default().await;
+    client.tell(&format!("CONNECT\naccept-version:1.2\ntoken:{}\n\n\0", Claims::of(user).sign())).await;
+    client.payload().await;
+    client.tell(&format!("SUBSCRIBE\nid:s\ndestination:{destination}\nreceipt:r\n\n\0")).await;
+    client.payload().await;
+    client
+}
+
+async fn text(client: &BareClient) -> String {
+    match client.payload().await {
+        Payload::Text(text) => text,
+        Payload::Binary(bytes) => panic!("binary: {bytes:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_back_end_publishes_to_rooms_and_users_in_order() {
+    let cluster = cluster().await;
+    let room = client(&cluster, "ana", "/topic/chat/5").await;
+    let own = client(&cluster, "ben", "/user/queue/notifications").await;
+    let mut spring = BackEnd::connected(&cluster).await;
+
+    for number in 0..100 {
+        spring.say(&format!("SEND\ndestination:/topic/chat/5\ncontent-type:text/plain\n\n{number}\0")).await;
+    }
+    let unresolved = "SEND\ndestination:/topic/unresolved-user\nsimpOrigDestination:/user/ben/queue/notifications\n";
+    spring.say(&format!("{unresolved}content-type:application/json\nreceipt:r\n\n{{}}\0")).await;
+    assert_eq!(spring.frame().await, "RECEIPT\nreceipt-id:r");
+
+    for number in 0..100 {
+        let frame = text(&room).await;
+        assert!(frame.contains("\ndestination:/topic/chat/5\n"), "{frame}");
+        assert!(frame.ends_with(&format!("\n\n{number}\0")), "{frame}");
+    }
+    let frame = text(&own).await;
+    assert!(frame.contains("\ndestination:/user/queue/notifications\n") && frame.ends_with("{}\0"), "{frame}");
+    spring.say("DISCONNECT\nreceipt:bye\n\n\0").await;
+    assert_eq!(spring.frame().await, "RECEIPT\nreceipt-id:bye");
+    assert_eq!(spring.frame().await, "", "the gateway closes");
+}
+
+#[tokio::test]
+async fn a_back_end_hears_what_is_published_to_its_rooms() {
+    let cluster = cluster().await;
+    let service = cluster.service().await;
+    let mut spring = BackEnd::connected(&cluster).await;
+    spring.say("SUBSCRIBE\nid:sys-1\ndestination:/topic/registry\nreceipt:s\n\n\0").await;
+    assert_eq!(spring.frame().await, "RECEIPT\nreceipt-id:s");
+
+    service.send(To::room("registry")).payload("users").header("Hf-Id", "m-1").publish().await;
+    let heard = spring.frame().await;
+    assert!(heard.starts_with("MESSAGE\nsubscription:sys-1\ndestination:/topic/registry\nmessage-id:m-1\n"), "{heard}");
+    assert!(heard.ends_with("\n\nusers"), "{heard}");
+
+    spring.say("UNSUBSCRIBE\nid:sys-1\n\n\0SEND\ndestination:/topic/registry\nreceipt:r\n\nx\0").await;
+    assert_eq!(spring.frame().await, "RECEIPT\nreceipt-id:r");
+}
+
+#[tokio::test]
+async fn strangers_and_too_many_are_refused() {
+    let cluster = cluster().await;
+    let mut stranger = BackEnd::open(&cluster).await;
+    stranger.say("CONNECT\naccept-version:1.2\nlogin:spring\npasscode:guest\n\n\0").await;
+    assert!(stranger.frame().await.starts_with("ERROR\nmessage:login or passcode is wrong\n"));
+    assert_eq!(stranger.frame().await, "");
+    drop(stranger);
+    let first = BackEnd::connected(&cluster).await;
+    let second = BackEnd::connected(&cluster).await;
+
+    assert_eq!(BackEnd::open(&cluster).await.frame().await, "", "the third is one too many");
+    drop((first, second));
+}
