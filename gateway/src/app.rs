@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use crate::auth::{Authenticator, Jwks, JwksSettings, KeyError, KeyRefresher, Verifier};
 use crate::clock::Clock;
 use crate::config::GatewaySettings;
+use crate::fallback::Desk;
 use crate::handshake::Gatekeeper;
 use crate::hub::shell::{self, Channels, Conditions, DrainSettings, Parts};
 use crate::hub::{Hub, HubSettings, requests};
@@ -116,6 +117,7 @@ async fn hub(node: NodeId, settings: &GatewaySettings) -> Result<(), AppError> {
     let (verifier, refresher) = keys(settings, &tasks)?;
     let subjects = Subjects::new(&settings.bus.prefix);
     let backend: Arc<requests::BusRequests> = Arc::new(bus_requests);
+    let desk = Arc::new(Desk::new(Arc::<requests::BusRequests>::clone(&backend), subjects.clone(), node));
     let authenticator = Authenticator::new(Arc::clone(&verifier), refresher, backend, subjects);
     let gatekeeper = Arc::new(Gatekeeper::new(settings.gate(), authenticator.clone()));
 
@@ -130,6 +132,7 @@ async fn hub(node: NodeId, settings: &GatewaySettings) -> Result<(), AppError> {
             settings: ShardSettings { node, number, shards },
             verifier: Arc::clone(&verifier),
             gatekeeper: Arc::clone(&gatekeeper),
+            desk: Arc::clone(&desk),
             cells: shard_cells.clone(),
             clock,
             listening,

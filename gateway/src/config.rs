@@ -2,8 +2,10 @@
 //!
 //! Knows nothing of a running process; `app` builds one from this.
 
+mod fallback;
 mod relay;
 mod rules;
+mod sockjs;
 mod stomp;
 
 use std::collections::BTreeMap;
@@ -16,7 +18,9 @@ use holdfast_daemon::config::{ByteSize, Raw, Secret, Service, Value};
 use holdfast_daemon::{choices, settings};
 use holdfast_protocol::dialect::Dialect;
 
+pub use self::fallback::FallbackSettings;
 pub use self::relay::RelayConfig;
+pub use self::sockjs::SockJsSettings;
 pub use self::stomp::{EndpointStompSettings, StompSettings};
 use crate::auth::{JwtSettings, algorithm};
 use crate::handshake::{
@@ -245,6 +249,10 @@ settings! {
         pub stomp: StompSettings,
         /// A listener for back ends that speak STOMP over TCP, as Spring's `enableStompBrokerRelay` does.
         pub stomp_relay: RelayConfig,
+        /// SockJS.
+        pub sockjs: SockJsSettings,
+        /// The native fallbacks.
+        pub fallback: FallbackSettings,
         /// The echo route.
         pub echo: EchoSettings,
         /// The log.
@@ -307,6 +315,8 @@ impl GatewaySettings {
             },
             origins: Origins::from_list(self.origins.clone()),
             loopback_origins: dev,
+            sockjs: self.sockjs.paths.clone(),
+            fallbacks: self.fallback.paths.clone(),
         }
     }
 

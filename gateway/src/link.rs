@@ -6,6 +6,7 @@
 //! `shard::runtime` hold those.
 
 mod answer;
+mod session;
 mod shared;
 
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use holdfast_protocol::position::{Position, Start};
 use holdfast_protocol::wire::{Ask, Cause, ReceiptPart, Target};
 
 pub use self::answer::AnswerPart;
+pub use self::session::{Asker, ToHubOfSession, ToShardOfSession};
 pub use self::shared::{SharedCommand, SharedDelivery};
 use crate::auth::Identity;
 use crate::handshake::Endpoint;
@@ -206,6 +208,8 @@ pub enum ToHub {
         /// The credential.
         token: Secret,
     },
+    /// Something about a session over HTTP.
+    Session(ToHubOfSession),
     /// This shard's part of a receipt, exactly one for each that it was asked for.
     Receipt {
         /// Which receipt.
@@ -329,6 +333,8 @@ pub enum ToShard {
         /// Who it is, or why not.
         result: Result<Identity, crate::auth::Refusal>,
     },
+    /// Something about a session over HTTP.
+    Session(ToShardOfSession),
     /// Packets to this node were lost: tell each client that can be told.
     Lost,
     /// The bus is away, or there was no router for too long: connections that are nobody's yet are closed.

@@ -79,6 +79,8 @@ labelled! {
         Ws => "ws",
         /// Over TLS.
         Wss => "wss",
+        /// A session over plain HTTP.
+        Http => "http",
     }
 }
 

@@ -35,6 +35,16 @@ pub struct Outgoing {
     pub class: Class,
 }
 
+/// How messages travel inside a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Framing {
+    /// As they are: one message, one WebSocket message.
+    #[default]
+    Plain,
+    /// In SockJS frames (`a["…"]`), text only.
+    SockJs,
+}
+
 /// What became of a frame offered to a socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pushed {
@@ -69,4 +79,9 @@ pub trait Socket {
 
     /// Bytes that wait.
     fn queued_bytes(&self) -> usize;
+
+    /// How the frames that it wants are framed.
+    fn framing(&self) -> Framing {
+        Framing::Plain
+    }
 }

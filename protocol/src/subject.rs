@@ -198,6 +198,16 @@ impl Subjects {
         self.join("int.discover")
     }
 
+    /// Requests of clients for the HTTP sessions of one gateway.
+    pub fn exchange(&self, node: NodeId) -> String {
+        format!("{}.int.http.{node}", self.prefix)
+    }
+
+    /// Which node has an HTTP session: any router answers.
+    pub fn find(&self) -> String {
+        self.join("int.find")
+    }
+
     // --- upstream ---
 
     /// A client's message: `up.<endpoint>.<path…>`; `to` is already checked and split.

@@ -20,7 +20,14 @@ pub enum TokenError {
     /// The decoded bytes are not text.
     #[error("the key is not UTF-8")]
     NotUtf8,
+    /// The key begins like those that nodes and routers use among themselves.
+    #[error("the key begins with a reserved character")]
+    Reserved,
 }
+
+/// The first character of keys that are no user's and no room's: a noncharacter, which text does not contain. Nobody
+/// outside can name such a key.
+pub const RESERVED: char = '\u{10ffff}';
 
 const fn plain(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-'
@@ -87,18 +94,26 @@ pub fn decode_within(token: &str, bytes_max: usize) -> Result<String, TokenError
         }
         key.push(decoded);
     }
-    String::from_utf8(key).map_err(|_| TokenError::NotUtf8)
+    let key = String::from_utf8(key).map_err(|_| TokenError::NotUtf8)?;
+    if is_reserved(&key) { Err(TokenError::Reserved) } else { Ok(key) }
 }
 
-/// Checks a key as it arrives from a client or a token's claims: 1–200 bytes.
+/// Whether a key is one of those that begin with [`RESERVED`].
+pub const fn is_reserved(key: &str) -> bool {
+    matches!(key.as_bytes(), [0xf4, 0x8f, 0xbf, 0xbf, ..])
+}
+
+/// Checks a key as it arrives from a client or a token's claims: 1–200 bytes, not reserved.
 ///
 /// # Errors
-/// Empty or too long.
+/// Empty, too long or reserved.
 pub const fn check_key(key: &str) -> Result<(), TokenError> {
     if key.is_empty() {
         Err(TokenError::Empty)
     } else if key.len() > KEY_BYTES_MAX {
         Err(TokenError::TooLong(KEY_BYTES_MAX))
+    } else if is_reserved(key) {
+        Err(TokenError::Reserved)
     } else {
         Ok(())
     }

@@ -12,7 +12,8 @@ use holdfast_daemon::bus::{Bus, BusError, Outgoing, Subscription};
 use holdfast_protocol::id::NodeId;
 use holdfast_protocol::kept::SUBJECT;
 use holdfast_protocol::subject::Subjects;
-use holdfast_protocol::wire::{NodeBeat, RosterBatch, RouterBeat, RouterBound};
+use holdfast_protocol::token;
+use holdfast_protocol::wire::{NodeBeat, RosterBatch, RouterBeat, RouterBound, Whereabouts};
 
 use tokio::time::Instant;
 
@@ -52,6 +53,7 @@ pub struct Work {
     commands: Subscription,
     sends: Subscription,
     queries: Subscription,
+    find: Subscription,
     /// `None` where nothing is kept.
     kept: Option<Subscription>,
 }
@@ -157,11 +159,12 @@ impl Work {
             commands: bus.subscribe(subjects.ctl_all(), "ctl").await?,
             sends: bus.subscribe(subjects.send_all(), "send").await?,
             queries: bus.queue_subscribe(subjects.query(">"), QUEUE_GROUP.to_owned(), "query").await?,
+            find: bus.queue_subscribe(subjects.find(), QUEUE_GROUP.to_owned(), "find").await?,
         })
     }
 
     fn poll(&mut self, cx: &mut Context<'_>, reading: &mut Reading<'_>, budget: &mut Budget, found: &mut Found) {
-        let Self { commands, sends, queries, kept } = self;
+        let Self { commands, sends, queries, find, kept } = self;
         budget.take(commands, cx, REQUESTS_PER_TURN, found, |message| reading.requested(&message, Traffic::Ctl));
         budget.take(sends, cx, SENDS_PER_TURN, found, |message| reading.requested(&message, Traffic::Send));
         // The others have a share of their own: a flood of sends must not shut them out.
@@ -175,6 +178,7 @@ impl Work {
             reading.service.note_query(&message.subject, message.reply.as_deref(), started);
             reading.requested(&message, Traffic::Query);
         });
+        budget.take(find, cx, REQUESTS_PER_TURN, found, |message| reading.asked_where(&message));
     }
 }
 
@@ -312,6 +316,20 @@ impl Reading<'_> {
         let missing = message.status == Some(StatusCode::NO_RESPONDERS);
         let event = if missing { Event::NodeMissing(node) } else { Event::NodeAnswered(node) };
         self.router.apply(self.now, event);
+    }
+
+    /// A gateway wants to know where a session over HTTP is.
+    fn asked_where(&self, message: &Message) {
+        let (Some(reply), Ok(name)) = (&message.reply, std::str::from_utf8(&message.payload)) else { return };
+        if !token::is_reserved(name) {
+            self.metrics.malformed("find");
+            return;
+        }
+        let (subject, places) = (reply.as_str().to_owned(), Whereabouts { nodes: self.router.places_of(name) });
+        let answer = Outgoing { subject, payload: places.encode(), ..Default::default() };
+        if let Err(error) = self.bus.try_publish(answer) {
+            tracing::debug!(%error, "A gateway is not told where a session is");
+        }
     }
 
     fn discovered(&self, message: &Message) {

@@ -46,6 +46,12 @@ pub(super) fn check(settings: &GatewaySettings, problems: &mut Problems) {
             problems.add(&key, "is no endpoint name: 1 to 200 bytes");
         }
     }
+    if settings.sockjs.paths.iter().any(|path| !path.starts_with('/')) {
+        problems.add("sockjs.paths", "must each begin with /");
+    }
+    if settings.fallback.paths.iter().any(|path| !path.starts_with('/')) {
+        problems.add("fallback.paths", "must each begin with /");
+    }
     if settings.echo.path.as_ref().is_some_and(|path| !path.starts_with('/')) {
         problems.add("echo.path", "must begin with /");
     }

@@ -8,7 +8,7 @@ use hyper::http::request::Parts;
 use rustc_hash::FxHashMap;
 
 use super::Admission;
-use super::credential::{Found, find};
+use super::credential::{self, find};
 use super::endpoint::{Endpoint, Rules, Source};
 use super::origin::Origins;
 use super::path::{PathRules, Resolved};
@@ -16,6 +16,9 @@ use super::query::Query;
 use super::refusal::HttpRefusal;
 use super::subprotocol::Offer;
 use crate::auth::{Authenticator, Identity, Refusal};
+use crate::fallback::{NativePage, NativePaths};
+use crate::socket::Framing;
+use crate::sockjs::{self, Found, Sites};
 
 /// What holds for all handshakes of a process.
 #[derive(Debug, Clone)]
@@ -26,13 +29,23 @@ pub struct GateSettings {
     pub origins: Origins,
     /// Also pages of this machine: the development profile.
     pub loopback_origins: bool,
+    /// Base paths at which SockJS is spoken, as configured.
+    pub sockjs: Vec<String>,
+    /// Paths of endpoints with native fallbacks over HTTP, as configured.
+    pub fallbacks: Vec<String>,
 }
 
 /// What a path leads to.
 #[derive(Debug)]
 pub enum Lookup {
-    /// An endpoint, for [`Gatekeeper::admit`].
-    Endpoint(Arc<Endpoint>),
+    /// An endpoint, for [`Gatekeeper::admit`], and how messages travel there.
+    Endpoint(Arc<Endpoint>, Framing),
+    /// An URL of SockJS that is no WebSocket.
+    SockJs(sockjs::Page),
+    /// A request of a SockJS session at this endpoint, by its name among the nodes.
+    SockJsSession(Arc<Endpoint>, Arc<str>, sockjs::Transport),
+    /// A request for the native fallbacks of this endpoint.
+    Native(Arc<Endpoint>, NativePage),
     /// The echo route: no origin, credential or sub-protocol is looked at.
     Echo,
     /// No upgrade here.
@@ -50,12 +63,16 @@ pub struct Gatekeeper {
     authenticator: Authenticator,
     /// By name, separately for `/ws/**` and other paths. Held for one look-up, never across a wait.
     endpoints: Mutex<FxHashMap<(String, bool), Arc<Endpoint>>>,
+    sockjs: Sites,
+    native: NativePaths,
 }
 
 impl Gatekeeper {
     /// A gatekeeper with these settings.
     pub fn new(settings: GateSettings, authenticator: Authenticator) -> Self {
-        Self { settings, authenticator, endpoints: Mutex::default() }
+        let sockjs = Sites::new(settings.sockjs.clone());
+        let native = NativePaths::new(settings.fallbacks.clone());
+        Self { settings, authenticator, endpoints: Mutex::default(), sockjs, native }
     }
 
     /// What decides about credentials.
@@ -63,11 +80,47 @@ impl Gatekeeper {
         &self.authenticator
     }
 
-    /// What a request's path leads to; the path as it came, without the query.
-    pub fn endpoint(&self, path: &str) -> Lookup {
-        match self.settings.paths.resolve(path) {
-            Ok(Resolved::Endpoint(endpoint)) => Lookup::Endpoint(endpoint),
-            Ok(Resolved::Named(name, rules)) => Lookup::Endpoint(self.named(name, rules)),
+    /// What a request leads to.
+    pub fn lookup(&self, head: &Parts) -> Lookup {
+        let (path, upgrade) = (head.uri.path(), head.headers.contains_key(header::UPGRADE));
+        if !upgrade && let Some((base, page)) = self.native.find(path) {
+            return self.page(base, |endpoint| Lookup::Native(endpoint, page));
+        }
+        match self.sockjs.find(path, upgrade) {
+            None => self.endpoint(path, Framing::Plain),
+            Some(Found::WebSocket { base, framing }) => self.endpoint(base, framing),
+            Some(Found::Page(page)) => Lookup::SockJs(page),
+            Some(Found::Session { base, session, transport }) => {
+                let name = sockjs::session_name(base, session);
+                self.page(base, |endpoint| Lookup::SockJsSession(endpoint, name, transport))
+            }
+        }
+    }
+
+    /// A page of the endpoint that a path leads to, for the pages it is meant for.
+    fn page(&self, base: &str, page: impl FnOnce(Arc<Endpoint>) -> Lookup) -> Lookup {
+        match self.endpoint(base, Framing::Plain) {
+            Lookup::Endpoint(endpoint, _) => page(endpoint),
+            other => other,
+        }
+    }
+
+    /// The credential that a request carries, as it came: a token, or a user who merely says so.
+    pub fn credential(&self, endpoint: &Endpoint, head: &Parts) -> Option<String> {
+        let query = Query::read(head.uri.query().unwrap_or(""), endpoint.unsigned_users, endpoint.limits.rooms_max)?;
+        match find(&endpoint.sources, &head.headers, query.token.as_deref(), None) {
+            credential::Found::Token(token) => Some(token.to_owned()),
+            credential::Found::Unreadable => None,
+            credential::Found::Nothing => query.user.clone(),
+        }
+    }
+
+    /// What a path leads to; the path as it came, without the query.
+    fn endpoint(&self, path: &str, framing: Framing) -> Lookup {
+        // The base path of SockJS at the root.
+        match self.settings.paths.resolve(if path.is_empty() { "/" } else { path }) {
+            Ok(Resolved::Endpoint(endpoint)) => Lookup::Endpoint(endpoint, framing),
+            Ok(Resolved::Named(name, rules)) => Lookup::Endpoint(self.named(name, rules), framing),
             Ok(Resolved::Echo) => Lookup::Echo,
             Err(refusal) => Lookup::Refuse(refusal),
         }
@@ -115,18 +168,20 @@ impl Gatekeeper {
         let pending = endpoint.sources.contains(&Source::FirstMessage);
         let mut unsigned = false;
         let mut identity = match (found, &query.user) {
-            (Found::Unreadable, _) => return Err(HttpRefusal::CREDENTIAL),
-            (Found::Token(token), _) => Some(self.authenticate(endpoint, Some(token), head, now_unix_s).await?),
-            (Found::Nothing, Some(user)) => {
+            (credential::Found::Unreadable, _) => return Err(HttpRefusal::CREDENTIAL),
+            (credential::Found::Token(token), _) => {
+                Some(self.authenticate(endpoint, Some(token), head, now_unix_s).await?)
+            }
+            (credential::Found::Nothing, Some(user)) => {
                 unsigned = true;
                 Some(Identity::unsigned(user, None))
             }
-            (Found::Nothing, None) if pending || endpoint.unsigned_users => None,
+            (credential::Found::Nothing, None) if pending || endpoint.unsigned_users => None,
             // A service may know the client by more than a token: its session cookie, say.
-            (Found::Nothing, None) if endpoint.connect_callout => {
+            (credential::Found::Nothing, None) if endpoint.connect_callout => {
                 Some(self.authenticate(endpoint, None, head, now_unix_s).await?)
             }
-            (Found::Nothing, None) => return Err(HttpRefusal::CREDENTIAL),
+            (credential::Found::Nothing, None) => return Err(HttpRefusal::CREDENTIAL),
         };
         if let Some(identity) = &mut identity {
             identity.device = identity.device.take().or_else(|| device.clone());
@@ -155,7 +210,11 @@ impl Gatekeeper {
         })
     }
 
-    fn check_origin(&self, head: &Parts) -> Result<(), HttpRefusal> {
+    /// Whether the page that asks is one of ours.
+    ///
+    /// # Errors
+    /// It is not.
+    pub fn check_origin(&self, head: &Parts) -> Result<(), HttpRefusal> {
         let origins = texts(&head.headers, &header::ORIGIN).ok_or(HttpRefusal::ORIGIN)?;
         // In a request in absolute form the target counts, not the header (RFC 9112 §3.2.2).
         let target = head.uri.authority().map(|authority| authority.as_str());

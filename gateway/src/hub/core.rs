@@ -15,6 +15,7 @@ use super::kept::{Kept, Resumer};
 use super::receipts::Receipts;
 use super::roster::{Kind, Roster};
 use super::routers::Routers;
+use super::sessions::Sessions;
 use super::upstream::{Purpose, Upstream};
 use super::waiting::{Waiter, Waiting};
 use crate::clock::Now;
@@ -66,6 +67,8 @@ pub struct Hub {
     pub(super) receipts: Receipts,
     pub(super) upstream: Upstream,
     pub(super) kept: Kept,
+    /// The HTTP sessions of this node, by name.
+    pub(super) sessions: Sessions,
     /// By the batch they wait for; those of the batch under collection apart. Bounded by connections and their joins.
     pub(super) waiting: BTreeMap<u64, Vec<Waiter>>,
     pub(super) waiting_next: Vec<Waiter>,
@@ -95,6 +98,7 @@ impl Hub {
             routers: Routers::default(),
             receipts: Receipts::new(PART_BYTES_MAX),
             kept: Kept::new(settings.kept_stream.clone()),
+            sessions: Sessions::new(subjects.exchange(settings.node)),
             upstream: Upstream::new(settings.node, subjects.clone(), inbox.clone()),
             waiting: BTreeMap::new(),
             waiting_next: Vec::new(),
@@ -181,6 +185,7 @@ impl Hub {
                     self.replied(now, edge, purpose, Err(failure));
                 }
             }
+            ToHub::Session(message) => self.on_session(now, edge, message),
             ToHub::Verify { conn, ticket, endpoint, token } => edge.verify(conn, ticket, endpoint, token),
             ToHub::Receipt { receipt, part } => self.receipts.part(receipt, part, self.settings.node),
             ToHub::Acked { receipt, acked, gone } => self.receipts.acked(receipt, acked, gone, self.settings.node),
@@ -271,6 +276,9 @@ impl Hub {
 
     /// A request of the process itself; ends with [`Edge::answer`].
     pub fn request(&mut self, now: Now, edge: &mut dyn Edge, caller: u64, message: Publication, timeout_ms: u64) {
+        if message.subject == self.sessions.own_subject {
+            return self.ask_own(edge, caller, message.payload);
+        }
         let deadline_ms = now.ms.saturating_add(timeout_ms);
         if let Err(failure) = self.upstream.ask(edge, Purpose::Caller(caller), message, deadline_ms) {
             edge.answer(caller, Err(failure));

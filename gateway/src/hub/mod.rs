@@ -20,7 +20,9 @@ mod replies;
 pub mod requests;
 mod roster;
 mod routers;
+mod sessions;
 pub mod shell;
+mod subscriptions;
 #[cfg(test)]
 mod tests;
 mod upstream;

@@ -28,6 +28,7 @@ use super::ending::{Push, Stage};
 use super::life::Serving;
 use super::outside::{Outside, received};
 use super::requests::{Asked, BusRequests, QUEUE};
+use super::subscriptions::Subscriptions;
 use crate::auth::Authenticator;
 use crate::clock::{Clock, Now};
 use crate::link::{ToHub, ToShard};
@@ -112,15 +113,6 @@ pub fn requests() -> (BusRequests, Requests) {
     (BusRequests::new(sender, receiver), Requests { asked, serving })
 }
 
-/// The subscriptions, in the order in which they are polled.
-#[derive(Debug)]
-struct Subscriptions {
-    beats: Subscription,
-    discover: Subscription,
-    node: Subscription,
-    inbox: Subscription,
-}
-
 /// The running hub.
 struct Shell {
     hub: Hub,
@@ -184,13 +176,7 @@ async fn at(until: Option<Instant>) {
 impl Shell {
     async fn new(parts: Parts) -> Result<Self, BusError> {
         let Parts { hub, bus, cells, channels, clock, authenticator, requests, conditions, .. } = parts;
-        let (subjects, node) = (hub.subjects.clone(), hub.node());
-        let subscriptions = Subscriptions {
-            beats: bus.subscribe(subjects.beat_routers(), "router_beats").await?,
-            discover: bus.subscribe(subjects.discover(), "discover").await?,
-            node: bus.subscribe(subjects.node(node), "packets").await?,
-            inbox: bus.subscribe(hub.inbox.all(), "inbox").await?,
-        };
+        let subscriptions = Subscriptions::open(&bus, &hub).await?;
         let outside = Outside {
             bus,
             cells,
@@ -324,6 +310,10 @@ impl Shell {
             });
         }
         more |= take(&mut subscriptions.inbox, cx, |message| hub.on_inbox(now, edge, received(message)));
+        more |= take(&mut subscriptions.exchanges, cx, |message| {
+            let reply = message.reply.map(|reply| reply.to_string());
+            hub.on_exchange_message(edge, message.payload, reply);
+        });
         more
     }
 

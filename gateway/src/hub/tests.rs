@@ -4,6 +4,7 @@ mod kept;
 mod outside;
 mod packets;
 mod roster;
+mod sessions;
 mod upstream;
 
 use std::sync::Arc;

@@ -10,6 +10,7 @@ use super::core::{Hub, ROUTERS_MS};
 use super::edge::Edge;
 use super::kept::Resumer;
 use super::roster::{Kind, Known};
+use super::sessions::hosted;
 use crate::clock::Now;
 use crate::link::{ConnRef, Granted, JoinFor, ToShard};
 use crate::session::Failure;
@@ -25,6 +26,7 @@ pub(super) struct Waiter {
 pub(super) enum Waiting {
     Bind { conn: ConnRef, id: ConnectionId, user: Arc<str>, since: Option<Position> },
     Join { conn: ConnRef, on_behalf: JoinFor, room: Arc<str>, since: Option<Position> },
+    Host { conn: ConnRef, session: Arc<str> },
 }
 
 impl Hub {
@@ -48,6 +50,9 @@ impl Hub {
         let (target, since) = match &waiter.what {
             Waiting::Bind { user, since, .. } => ((Kind::User, Arc::clone(user)), since.clone()),
             Waiting::Join { room, since, .. } => ((Kind::Room, Arc::clone(room)), since.clone()),
+            Waiting::Host { conn, .. } => {
+                return edge.to_shard(conn.shard, hosted(*conn, true));
+            }
         };
         self.place_first(now, &target);
         let start = match since.filter(|_| self.kept.is_on()) {
@@ -61,6 +66,7 @@ impl Hub {
                 let resumer = match waiter.what {
                     Waiting::Bind { conn, id, user, .. } => Resumer::Bind { conn, id, user, since },
                     Waiting::Join { conn, on_behalf, room, .. } => Resumer::Join { conn, on_behalf, room, since },
+                    Waiting::Host { .. } => return,
                 };
                 self.catch_up(now, edge, target, resumer);
                 return;
@@ -74,6 +80,7 @@ impl Hub {
             Waiting::Join { conn, on_behalf, room, .. } => {
                 edge.to_shard(conn.shard, ToShard::Joined { conn, on_behalf, room, result });
             }
+            Waiting::Host { .. } => {}
         }
     }
 
@@ -81,6 +88,7 @@ impl Hub {
         match waiter.what {
             Waiting::Bind { conn, id, user, .. } => self.refuse_bind(now, edge, conn, id, user, failure),
             Waiting::Join { conn, on_behalf, room, .. } => self.refuse_join(now, edge, conn, on_behalf, room, failure),
+            Waiting::Host { conn, session } => self.refuse_host(now, edge, conn, &session),
         }
     }
 

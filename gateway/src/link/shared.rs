@@ -26,6 +26,8 @@ pub struct SharedDelivery {
     bare: OnceLock<Bytes>,
     /// Complete frames for dialect `stomp`. Held for a look-up or an encoding, never across a wait.
     stomp: Mutex<Vec<StompFrame>>,
+    /// Frames from above, and the same in SockJS framing; none where it cannot be. Held like `stomp`.
+    sockjs: Mutex<Vec<(Bytes, Option<Bytes>)>>,
 }
 
 /// A frame of dialect `stomp`, and what it was encoded for.
@@ -50,20 +52,36 @@ impl StompFrame {
 
 /// Most frames of one delivery that are kept for others who need the same; names of subscriptions are the clients' to
 /// choose.
-const STOMP_FRAMES_MAX: usize = 32;
+const FRAMES_MAX: usize = 32;
 
 impl SharedDelivery {
     /// A delivery nobody has encoded yet.
     pub fn new(delivery: Delivery, router: NodeId) -> Self {
         let receipt = delivery.receipt.map(|ask| ReceiptRef { router, number: ask.number });
         let json = (0..=delivery.targets.len()).map(|_| OnceLock::new()).collect();
-        Self { delivery, receipt, trace: None, json, bare: OnceLock::new(), stomp: Mutex::default() }
+        Self {
+            delivery,
+            receipt,
+            trace: None,
+            json,
+            bare: OnceLock::new(),
+            stomp: Mutex::default(),
+            sockjs: Mutex::default(),
+        }
     }
 
     /// A kept message read from the stream: nobody waits for a receipt.
     pub fn kept(delivery: Delivery) -> Self {
         let json = (0..=delivery.targets.len()).map(|_| OnceLock::new()).collect();
-        Self { delivery, receipt: None, trace: None, json, bare: OnceLock::new(), stomp: Mutex::default() }
+        Self {
+            delivery,
+            receipt: None,
+            trace: None,
+            json,
+            bare: OnceLock::new(),
+            stomp: Mutex::default(),
+            sockjs: Mutex::default(),
+        }
     }
 
     /// The same, traced.
@@ -94,12 +112,26 @@ impl SharedDelivery {
             return known.frame.clone();
         }
         let frame = encode(&self.delivery, variant);
-        if frames.len() < STOMP_FRAMES_MAX {
+        if frames.len() < FRAMES_MAX {
             let Variant { version, subscription, destination, ack } = *variant;
             let (subscription, destination) = (subscription.into(), destination.into());
             frames.push(StompFrame { version, subscription, destination, ack, frame: frame.clone() });
         }
         frame
+    }
+
+    /// One of the frames above in SockJS framing, which has text only: `None` for a binary one.
+    pub fn sockjs_frame(&self, plain: &Bytes, encode: impl FnOnce(&Bytes) -> Option<Bytes>) -> Option<Bytes> {
+        let mut frames = self.sockjs.lock().unwrap_or_else(PoisonError::into_inner);
+        // The same bytes, not merely equal ones: each form of a delivery exists once.
+        if let Some((_, framed)) = frames.iter().find(|(known, _)| known.as_ptr() == plain.as_ptr()) {
+            return framed.clone();
+        }
+        let framed = encode(plain);
+        if frames.len() < FRAMES_MAX {
+            frames.push((plain.clone(), framed.clone()));
+        }
+        framed
     }
 }
 

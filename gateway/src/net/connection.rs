@@ -7,15 +7,17 @@ use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
+use bytes::Bytes;
 use fastwebsockets::OpCode;
 use holdfast_protocol::close::Close;
+use holdfast_protocol::dialect::sockjs;
 
 use super::transport::Transport;
 use crate::clock::Now;
 use crate::metrics::{Drop, Opcode, ShardCells};
 use crate::outbox::{Bounds, Lost, Outbox};
 use crate::shard::ClosedBy;
-use crate::socket::{Class, Outgoing, Pushed, Socket};
+use crate::socket::{Class, Framing, Outgoing, Pushed, Socket};
 use crate::ws::{self, frame};
 
 /// Frames in one write call.
@@ -33,7 +35,13 @@ pub struct Limits {
     pub outgoing: Bounds,
     /// Between pings, milliseconds. After two and a half of these without a byte the client is taken for gone.
     pub heartbeat_ms: u32,
+    /// How messages travel.
+    pub framing: Framing,
 }
+
+/// SockJS frames that are always the same, as complete WebSocket frames.
+const SOCKJS_OPEN: Bytes = Bytes::from_static(&[0x81, 1, b'o']);
+const SOCKJS_HEARTBEAT: Bytes = Bytes::from_static(&[0x81, 1, b'h']);
 
 /// A client's socket with its queue. The shard owns it; the driver borrows it.
 #[derive(Debug)]
@@ -70,9 +78,13 @@ enum Closing {
 impl Connection {
     /// A connection that was just opened.
     pub fn new(transport: Transport, limits: Limits, cells: Arc<ShardCells>, now: Now) -> Self {
+        let mut outbox = Outbox::default();
+        if limits.framing == Framing::SockJs {
+            outbox.push_last(now, SOCKJS_OPEN);
+        }
         Self {
             transport: Some(transport),
-            outbox: Outbox::default(),
+            outbox,
             driver: None,
             cells,
             limits,
@@ -273,6 +285,9 @@ impl Socket for Connection {
             // It will not read the queue before the deadline; the reason should reach it rather.
             self.outbox.clear();
         }
+        if self.limits.framing == Framing::SockJs {
+            self.outbox.push_last(now, frame::text(&sockjs::close(code, reason)));
+        }
         self.outbox.push_last(now, frame::close(code, reason));
         self.closing = Closing::Asked { code, until_ms: now.ms + CLOSE_WAIT_MS };
         self.wake();
@@ -303,8 +318,12 @@ impl Socket for Connection {
         }
         if now.ms.saturating_sub(self.pinged_ms) >= heartbeat_ms {
             self.pinged_ms = now.ms;
-            if self.push(now, Outgoing { frame: frame::PING, class: Class::Control }) == Pushed::Overflow {
-                return Some(Close::SlowConsumer);
+            // A SockJS client cannot see pings; it and its proxies want the other, which it does not answer.
+            let also = (self.limits.framing == Framing::SockJs).then_some(SOCKJS_HEARTBEAT);
+            for frame in [frame::PING].into_iter().chain(also) {
+                if self.push(now, Outgoing { frame, class: Class::Control }) == Pushed::Overflow {
+                    return Some(Close::SlowConsumer);
+                }
             }
         }
         None
@@ -312,6 +331,10 @@ impl Socket for Connection {
 
     fn queued_bytes(&self) -> usize {
         self.outbox.bytes()
+    }
+
+    fn framing(&self) -> Framing {
+        self.limits.framing
     }
 }
 

@@ -10,6 +10,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use holdfast_protocol::close::Close;
+use holdfast_protocol::dialect::sockjs;
 
 use super::connection::opcode;
 use super::host::Host;
@@ -17,9 +18,11 @@ use super::{Net, scratch};
 use crate::clock::Now;
 use crate::session::Incoming;
 use crate::shard::ClosedBy;
-use crate::socket::{Class, Outgoing, Pushed, Socket};
+use crate::socket::{Class, Framing, Outgoing, Pushed, Socket};
 use crate::ws::{Decoder, Fault, Item, frame};
 
+/// What a SockJS client may send in one frame (SockJS has no limit of its own; this is the one for its HTTP requests).
+pub(super) const SOCKJS_BYTES_MAX: usize = 256 * 1024;
 /// Reads before other connections get their turn.
 const READS_PER_POLL: usize = 2;
 
@@ -50,9 +53,21 @@ impl<H: Host> Driver<H> {
     /// Decodes bytes and hands on what is in them. Bytes after the client's close frame mean nothing.
     pub(super) fn take(&mut self, now: Now, mut input: &mut [u8]) {
         let host = &self.net.host;
-        let Some(limits) = host.with(self.key, |connection| *connection.limits()) else { return };
+        let Some((mut limits, framing)) =
+            host.with(self.key, |connection| (*connection.limits(), connection.framing()))
+        else {
+            return;
+        };
+        let message_bytes_max = limits.message_bytes_max;
+        if framing == Framing::SockJs {
+            // Escapes make a message longer, and one frame may bring many.
+            limits.message_bytes_max = limits.message_bytes_max.max(SOCKJS_BYTES_MAX);
+        }
         while self.reading == Reading::Frames {
             match self.decoder.next(&limits, &mut input) {
+                Ok(Some(Item::Text(text))) if framing == Framing::SockJs => {
+                    self.reading = unframe(&self.net, now, self.key, text, message_bytes_max);
+                }
                 Ok(Some(item)) => self.reading = deliver(&self.net, now, self.key, &item),
                 Ok(None) => break,
                 Err(fault) => {
@@ -163,6 +178,27 @@ fn deliver<H: Host>(net: &Net<H>, now: Now, key: H::Key, item: &Item<'_>) -> Rea
     Reading::Frames
 }
 
+/// The messages in a SockJS frame; an empty frame has none.
+fn unframe<H: Host>(net: &Net<H>, now: Now, key: H::Key, text: &str, message_bytes_max: usize) -> Reading {
+    net.cells.frames_received[opcode(fastwebsockets::OpCode::Text) as usize].add(1);
+    if text.is_empty() {
+        return Reading::Frames;
+    }
+    let Ok(messages) = sockjs::read(text) else {
+        tracing::debug!(?key, "Client broke the framing of SockJS");
+        refuse(net, now, key, Close::Protocol);
+        return Reading::Nothing;
+    };
+    for message in &messages {
+        if message.len() > message_bytes_max {
+            refuse(net, now, key, Close::TooBig);
+            return Reading::Nothing;
+        }
+        net.host.receive(now, key, Incoming::Text(message));
+    }
+    Reading::Frames
+}
+
 fn pong<H: Host>(net: &Net<H>, now: Now, key: H::Key, payload: &[u8]) {
     let outgoing = Outgoing { frame: frame::pong(payload), class: Class::Control };
     // The driver writes it when all that came with the ping has been handled.
@@ -174,6 +210,10 @@ fn pong<H: Host>(net: &Net<H>, now: Now, key: H::Key, payload: &[u8]) {
 
 fn fail<H: Host>(net: &Net<H>, now: Now, key: H::Key, fault: Fault) {
     tracing::debug!(?key, error = %fault, "Client broke the protocol");
-    net.host.fail(now, key, fault.close());
-    net.host.with(key, |connection| connection.fail(now, fault.close()));
+    refuse(net, now, key, fault.close());
+}
+
+fn refuse<H: Host>(net: &Net<H>, now: Now, key: H::Key, close: Close) {
+    net.host.fail(now, key, close);
+    net.host.with(key, |connection| connection.fail(now, close));
 }

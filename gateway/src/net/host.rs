@@ -5,21 +5,26 @@ use std::fmt::Debug;
 use std::future::Future;
 
 use holdfast_protocol::close::Close;
-use hyper::StatusCode;
+use hyper::body::Incoming as RequestBody;
 use hyper::http::request::Parts;
+use hyper::{Request, Response, StatusCode};
 
+use super::body::Body;
 use super::connection::{Connection, Limits};
 use crate::clock::Now;
 use crate::session::Incoming;
 use crate::shard::ClosedBy;
+use crate::socket::Framing;
 
-/// Where a path leads.
+/// Where a request leads.
 #[derive(Debug)]
-pub enum Route<E> {
+pub enum Route<E, P> {
     /// To an endpoint.
-    Endpoint(E),
+    Endpoint(E, Framing),
     /// To the echo route.
     Echo,
+    /// To something that is no WebSocket; see [`Host::respond`].
+    Page(P),
     /// Nowhere.
     Refuse(Refused),
 }
@@ -52,6 +57,8 @@ pub struct Admitted<A> {
 pub trait Host: Clone + 'static {
     /// What a path leads to.
     type Endpoint;
+    /// What is no endpoint.
+    type Page;
     /// What a connection is opened with.
     type Admission: 'static;
     /// Names a connection.
@@ -60,8 +67,11 @@ pub trait Host: Clone + 'static {
     /// The time.
     fn now(&self) -> Now;
 
-    /// Where a path leads.
-    fn route(&self, path: &str) -> Route<Self::Endpoint>;
+    /// Where a request leads.
+    fn route(&self, head: &Parts) -> Route<Self::Endpoint, Self::Page>;
+
+    /// Answers a request that is none for a WebSocket. The future may take long, and is dropped when the client is gone.
+    fn respond(&self, page: Self::Page, request: Request<RequestBody>) -> impl Future<Output = Response<Body>>;
 
     /// Who may come in: origin, sub-protocol, credential.
     fn admit(

@@ -3,7 +3,7 @@
 //! One task per accepted socket, with a deadline for all of it. On success it makes the connection's own small task
 //! and ends, so that nothing of HTTP stays in memory.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::future::Future;
 use std::io::{self, IoSlice};
@@ -13,9 +13,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue, UPGRADE};
+use hyper::http::request::Parts;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper::server::conn::http1;
 use hyper::service::Service;
@@ -23,7 +23,9 @@ use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioTimer;
 use rustls::ServerConfig;
 use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
 
+use super::body::Body;
 use super::connection::Connection;
 use super::driver::Driver;
 use super::host::{Admitted, Host, Refused, Route};
@@ -31,6 +33,7 @@ use super::transport::{HandshakeError, Transport};
 use super::{Net, scratch, upgrade};
 use crate::echo;
 use crate::metrics::Handshake;
+use crate::socket::Framing;
 
 /// What a successful handshake leads to.
 enum Upgraded<A> {
@@ -38,13 +41,69 @@ enum Upgraded<A> {
     Open(Admitted<A>),
 }
 
+/// What the pages of one socket mean for how long it may stay.
+#[derive(Default)]
+struct Pages {
+    /// Under way.
+    open: Cell<u32>,
+    /// One was asked for since somebody looked.
+    asked: Cell<bool>,
+    /// The place among handshakes, then that among sockets with pages.
+    permit: RefCell<Option<OwnedSemaphorePermit>>,
+    /// It is among the latter.
+    moved: Cell<bool>,
+}
+
+/// A page that is being made.
+struct OpenPage(Rc<Pages>);
+
+impl Drop for OpenPage {
+    fn drop(&mut self) {
+        self.0.open.set(self.0.open.get() - 1);
+    }
+}
+
+impl Pages {
+    /// `None` where there are too many sockets with pages.
+    fn open<H: Host>(this: &Rc<Self>, net: &Net<H>) -> Option<OpenPage> {
+        if !this.moved.get() {
+            let permit = Arc::clone(&net.pages).try_acquire_owned().ok()?;
+            *this.permit.borrow_mut() = Some(permit);
+            this.moved.set(true);
+        }
+        this.asked.set(true);
+        this.open.set(this.open.get() + 1);
+        Some(OpenPage(Rc::clone(this)))
+    }
+
+    /// Whether there were any since the last call.
+    fn were_used(&self) -> bool {
+        self.asked.take() || self.open.get() > 0
+    }
+}
+
 /// Serves one accepted socket until it is a WebSocket connection or has ended.
-pub(super) async fn serve<H: Host>(net: Rc<Net<H>>, tcp: TcpStream, tls: Option<Arc<ServerConfig>>) {
-    let phase = http_phase(&net, tcp, tls);
-    let Ok(served) = tokio::time::timeout(net.settings.http_timeout, Box::pin(phase)).await else {
-        net.cells.handshake(Handshake::Timeout).add(1);
-        return;
+pub(super) async fn serve<H: Host>(
+    net: Rc<Net<H>>,
+    tcp: TcpStream,
+    tls: Option<Arc<ServerConfig>>,
+    permit: OwnedSemaphorePermit,
+) {
+    let pages = Rc::new(Pages { permit: RefCell::new(Some(permit)), ..Pages::default() });
+    let mut phase = Box::pin(http_phase(&net, tcp, tls, &pages));
+    let served = loop {
+        match tokio::time::timeout(net.settings.http_timeout, &mut phase).await {
+            Ok(served) => break served,
+            Err(_) if pages.were_used() => {}
+            Err(_) => {
+                if !pages.moved.get() {
+                    net.cells.handshake(Handshake::Timeout).add(1);
+                }
+                return;
+            }
+        }
     };
+    drop(phase);
     match served {
         None => {}
         Some((transport, _, None)) => net.linger(transport),
@@ -80,6 +139,7 @@ async fn http_phase<H: Host>(
     net: &Rc<Net<H>>,
     tcp: TcpStream,
     tls: Option<Arc<ServerConfig>>,
+    pages: &Rc<Pages>,
 ) -> Option<Served<H::Admission>> {
     let mut transport = match tls {
         None => Transport::plain(tcp),
@@ -105,7 +165,7 @@ async fn http_phase<H: Host>(
     }
 
     let upgraded = Rc::new(RefCell::new(None));
-    let handler = Handler { net: Rc::clone(net), upgraded: Rc::clone(&upgraded) };
+    let handler = Handler { net: Rc::clone(net), upgraded: Rc::clone(&upgraded), pages: Rc::clone(pages) };
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(net.settings.head_timeout)
@@ -113,8 +173,12 @@ async fn http_phase<H: Host>(
         .max_buf_size(net.settings.head_bytes_max.max(8192))
         .serve_connection(HttpIo(transport), handler);
     let ended = std::future::poll_fn(|cx| connection.poll_without_shutdown(cx)).await;
-    if let Err(error) = ended {
+    if let Err(error) = &ended {
         tracing::debug!(%error, "HTTP ended");
+    }
+    if let Err(error) = ended
+        && !pages.moved.get()
+    {
         let result = if error.is_timeout() { Handshake::Timeout } else { Handshake::BadRequest };
         net.cells.handshake(result).add(1);
     }
@@ -128,19 +192,35 @@ struct Handler<H: Host> {
     net: Rc<Net<H>>,
     /// Set with the 101.
     upgraded: Rc<RefCell<Option<Upgraded<H::Admission>>>>,
+    pages: Rc<Pages>,
 }
 
 impl<H: Host> Service<Request<Incoming>> for Handler<H> {
-    type Response = Response<Full<Bytes>>;
+    type Response = Response<Body>;
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>>>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let net = Rc::clone(&self.net);
         let upgraded = Rc::clone(&self.upgraded);
+        let pages = Rc::clone(&self.pages);
         Box::pin(async move {
             let wants_upgrade = request.headers().contains_key(UPGRADE);
-            let answer = match answer(&net, request).await {
+            let (head, body) = request.into_parts();
+            let result = match net.host.route(&head) {
+                Route::Page(page) => match Pages::open(&pages, &net) {
+                    Some(open) => {
+                        let mut response = net.host.respond(page, Request::from_parts(head, body)).await;
+                        response.body_mut().hold(open);
+                        return Ok(response);
+                    }
+                    None => Err(TOO_MANY_PAGES),
+                },
+                Route::Refuse(refused) => Err(refused),
+                Route::Endpoint(endpoint, framing) => answer(&net, Some((endpoint, framing)), head, body).await,
+                Route::Echo => answer(&net, None, head, body).await,
+            };
+            let answer = match result {
                 Ok((response, then)) => {
                     *upgraded.borrow_mut() = Some(then);
                     response
@@ -155,24 +235,33 @@ impl<H: Host> Service<Request<Incoming>> for Handler<H> {
     }
 }
 
+const TOO_MANY_PAGES: Refused = Refused {
+    status: StatusCode::SERVICE_UNAVAILABLE,
+    headers: Vec::new(),
+    body: "too many connections",
+    counted: Handshake::LimitNode,
+};
+
+/// An upgrade to an endpoint, or to the echo route.
 async fn answer<H: Host>(
     net: &Net<H>,
-    request: Request<Incoming>,
-) -> Result<(Response<Full<Bytes>>, Upgraded<H::Admission>), Refused> {
-    let (head, body) = request.into_parts();
-    let route = match net.host.route(head.uri.path()) {
-        Route::Refuse(refused) => return Err(refused),
-        route => route,
-    };
+    endpoint: Option<(H::Endpoint, Framing)>,
+    head: Parts,
+    body: Incoming,
+) -> Result<(Response<Body>, Upgraded<H::Admission>), Refused> {
     upgrade::check(&head).map_err(|refusal| Refused {
         status: refusal.status,
         headers: refusal.header.into_iter().collect(),
         body: refusal.body,
         counted: Handshake::BadRequest,
     })?;
-    let then = match &route {
-        Route::Endpoint(endpoint) => Upgraded::Open(net.host.admit(endpoint, &head).await?),
-        Route::Echo | Route::Refuse(_) => Upgraded::Echo,
+    let then = match endpoint {
+        Some((endpoint, framing)) => {
+            let mut admitted = net.host.admit(&endpoint, &head).await?;
+            admitted.limits.framing = framing;
+            Upgraded::Open(admitted)
+        }
+        None => Upgraded::Echo,
     };
     let (response, _never_polled) =
         fastwebsockets::upgrade::upgrade(Request::from_parts(head, body)).map_err(|error| {
@@ -184,7 +273,7 @@ async fn answer<H: Host>(
                 counted: Handshake::BadRequest,
             }
         })?;
-    let mut response = response.map(|_| Full::default());
+    let mut response = response.map(|_| Body::empty());
     if let Upgraded::Open(Admitted { subprotocol: Some(subprotocol), .. }) = &then {
         response.headers_mut().insert("sec-websocket-protocol", HeaderValue::from_static(subprotocol));
     }
@@ -193,8 +282,8 @@ async fn answer<H: Host>(
 
 /// A refused upgrade closes the connection: a proxy on the way that believed in the upgrade would take what the client
 /// sends next for frames, and we for requests.
-fn refusal(refused: &Refused, close: bool) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from(format!("{}\n", refused.body.trim_end()))));
+fn refusal(refused: &Refused, close: bool) -> Response<Body> {
+    let mut response = Response::new(Body::whole(format!("{}\n", refused.body.trim_end())));
     *response.status_mut() = refused.status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));

@@ -62,10 +62,7 @@ pub(super) async fn accept<H: Host>(
                 backoff = BACKOFF_MIN;
                 let net = Rc::clone(&net);
                 let tls = tls.clone();
-                drop(net.tasks.clone().spawn_local(async move {
-                    http::serve(net, tcp, tls).await;
-                    drop(permit);
-                }));
+                drop(net.tasks.clone().spawn_local(http::serve(net, tcp, tls, permit)));
             }
             Err(error) if is_the_clients(&error) => {}
             Err(error) => {

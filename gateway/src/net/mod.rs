@@ -6,8 +6,9 @@
 //!
 //! Reading order: listener (sockets that listen), certificates (TLS settings), http (a request and its answer),
 //! upgrade (what a handshake must look like), connection (a socket with its queue), driver (the task that reads),
-//! transport and tls (bytes).
+//! transport and tls (bytes), body (what other answers carry).
 
+mod body;
 pub mod certificates;
 mod connection;
 mod driver;
@@ -30,6 +31,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use body::Body;
 pub use connection::{CLOSE_WAIT_MS, Connection, Limits};
 pub use host::{Admitted, Host, Refused, Route};
 pub use transport::{HandshakeError, Transport};
@@ -48,12 +50,14 @@ pub struct Settings {
     pub tls_timeout: Duration,
     /// For a request's head; also how long a kept-alive connection may idle.
     pub head_timeout: Duration,
-    /// From accept to the end of the HTTP phase, whatever happens in between.
+    /// From accept to the end of the HTTP phase, whatever happens in between but pages: so long one may be awaited.
     pub http_timeout: Duration,
     /// Largest head of a request.
     pub head_bytes_max: usize,
     /// Connections of a shard that are in the HTTP phase; beyond that the listener's backlog holds them.
     pub handshakes_max: usize,
+    /// Connections of a shard on which pages are served; beyond that pages are refused.
+    pub pages_max: usize,
 }
 
 impl Default for Settings {
@@ -64,6 +68,7 @@ impl Default for Settings {
             http_timeout: Duration::from_secs(60),
             head_bytes_max: 32 * 1024,
             handshakes_max: 8192,
+            pages_max: 65_536,
         }
     }
 }
@@ -79,6 +84,8 @@ pub struct Net<H> {
     /// Cancelled when no more connections are to be accepted.
     accepting: CancellationToken,
     handshakes: Arc<Semaphore>,
+    /// Sockets on which pages are served: they may stay long, and must not keep handshakes out.
+    pages: Arc<Semaphore>,
     /// Drivers that wait for the host to be less busy. One entry per wake of a paused driver, gone within
     /// [`RESUME_INTERVAL`] of the end of the congestion.
     paused: RefCell<Vec<Waker>>,
@@ -97,6 +104,7 @@ impl<H: Host> Net<H> {
     /// The network side of a shard, with no socket yet. What it counts goes into the shard's cells.
     pub fn new(host: H, settings: Settings, cells: Arc<ShardCells>) -> Rc<Self> {
         let handshakes = Arc::new(Semaphore::new(settings.handshakes_max));
+        let pages = Arc::new(Semaphore::new(settings.pages_max));
         Rc::new(Self {
             host,
             settings,
@@ -104,6 +112,7 @@ impl<H: Host> Net<H> {
             tasks: TaskTracker::new(),
             accepting: CancellationToken::new(),
             handshakes,
+            pages,
             paused: RefCell::default(),
         })
     }

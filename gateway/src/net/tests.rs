@@ -2,6 +2,7 @@
 
 mod client;
 mod connections;
+mod framing;
 mod handshakes;
 mod slow;
 mod soak;
@@ -12,8 +13,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use holdfast_protocol::close::Close;
-use hyper::StatusCode;
+use hyper::body::Incoming as RequestBody;
 use hyper::http::request::Parts;
+use hyper::{Request, Response, StatusCode};
 use slab::Slab;
 
 use super::*;
@@ -23,7 +25,7 @@ use crate::net::certificates::tests::pair;
 use crate::outbox::{Bounds, WhenFull};
 use crate::session::Incoming;
 use crate::shard::ClosedBy;
-use crate::socket::{Class, Outgoing, Pushed, Socket};
+use crate::socket::{Class, Framing, Outgoing, Pushed, Socket};
 use crate::ws::{self, frame};
 
 use client::Client;
@@ -34,6 +36,7 @@ const LIMITS: Limits = Limits {
     incoming: ws::Limits { message_bytes_max: 300_000, fragments_max: 16 },
     outgoing: Bounds { bytes_max: 1_000_000, age_max_ms: 30_000, when_full: WhenFull::Close },
     heartbeat_ms: HEARTBEAT_MS,
+    framing: Framing::Plain,
 };
 
 #[derive(Default)]
@@ -51,6 +54,7 @@ struct TestHost(Rc<Inner>);
 
 impl Host for TestHost {
     type Endpoint = ();
+    type Page = ();
     type Admission = ();
     type Key = usize;
 
@@ -59,9 +63,11 @@ impl Host for TestHost {
         Now { ms, unix_ms: ms }
     }
 
-    fn route(&self, path: &str) -> Route<()> {
-        match path {
-            "/ws" => Route::Endpoint(()),
+    fn route(&self, head: &Parts) -> Route<(), ()> {
+        match head.uri.path() {
+            "/ws" => Route::Endpoint((), Framing::Plain),
+            "/sockjs" => Route::Endpoint((), Framing::SockJs),
+            "/page" => Route::Page(()),
             "/echo" => Route::Echo,
             _ => Route::Refuse(Refused {
                 status: StatusCode::NOT_FOUND,
@@ -70,6 +76,10 @@ impl Host for TestHost {
                 counted: Handshake::NotFound,
             }),
         }
+    }
+
+    async fn respond(&self, (): (), _: Request<RequestBody>) -> Response<Body> {
+        Response::new(Body::whole("a page"))
     }
 
     async fn admit(&self, (): &(), head: &Parts) -> Result<Admitted<()>, Refused> {

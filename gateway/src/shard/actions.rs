@@ -10,6 +10,7 @@ use holdfast_protocol::position::Position;
 use holdfast_protocol::wire::Cause;
 
 use super::Shard;
+use super::frames::framed;
 use super::table::Binding;
 use crate::auth::{Identity, Refusal};
 use crate::clock::Now;
@@ -19,7 +20,6 @@ use crate::metrics::Drop as DropReason;
 use crate::session::{Action, Event, Ticket};
 use crate::socket::{Class, Outgoing, Pushed, Socket};
 use crate::traces;
-use crate::ws::frame;
 
 /// Events that answer an action at once.
 pub(super) type Follow = VecDeque<Event<'static>>;
@@ -28,14 +28,14 @@ impl<S: Socket> Shard<S> {
     pub(super) fn act(&mut self, now: Now, index: u32, action: Action, follow: &mut Follow) {
         match action {
             Action::Reply(payload) => {
-                self.reply(now, index, frame::text(&payload));
+                self.reply(now, index, true, &payload);
             }
             Action::ReplyBinary(payload) => {
-                self.reply(now, index, frame::binary(&payload));
+                self.reply(now, index, false, &payload);
             }
             Action::Gap(payload) => {
                 self.cells.gaps.add(1);
-                if let Some(number) = self.reply(now, index, frame::text(&payload))
+                if let Some(number) = self.reply(now, index, true, &payload)
                     && let Some(connection) = self.table.get_mut(index)
                 {
                     connection.gap_queued = number;
@@ -84,8 +84,9 @@ impl<S: Socket> Shard<S> {
     }
 
     /// Queues a control message; its number in the socket's queue.
-    fn reply(&mut self, now: Now, index: u32, frame: Bytes) -> Option<u64> {
+    fn reply(&mut self, now: Now, index: u32, text: bool, payload: &Bytes) -> Option<u64> {
         let connection = self.table.get_mut(index)?;
+        let frame = framed(connection.socket.framing(), text, payload)?;
         let pushed = connection.socket.push(now, Outgoing { frame, class: Class::Control });
         self.mark_dirty(index);
         match pushed {
@@ -213,9 +214,4 @@ fn cause_of(close: Option<Close>) -> Cause {
             | Close::TooMany,
         ) => Cause::Close,
     }
-}
-
-/// A payload of bytes as the frame of dialect `bare`.
-pub(super) fn bare_frame(text: bool, payload: &Bytes) -> Bytes {
-    if text { frame::text(payload) } else { frame::binary(payload) }
 }

@@ -172,7 +172,7 @@ impl<S: Socket> Shard<S> {
             fan.part.filtered += 1;
             return;
         }
-        let copies = Copies::of(fan.shared, share.target, &connection.session);
+        let copies = Copies::of(fan.shared, share.target, &connection.session, connection.socket.framing());
         if copies.is_empty() {
             // It listens to nothing of this target; as a member of another it may.
             connection.mark = fan.mark.wrapping_sub(1);

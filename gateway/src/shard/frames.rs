@@ -1,15 +1,14 @@
 //! The frames that one connection gets of a delivery, each encoded once per node and form.
 
 use bytes::Bytes;
-use holdfast_protocol::dialect::{self, Dialect, stomp};
+use holdfast_protocol::dialect::{self, Dialect, sockjs, stomp};
 use holdfast_protocol::wire::Delivery;
 use smallvec::{SmallVec, smallvec};
 
-use super::actions::bare_frame;
 use crate::clock::Now;
 use crate::link::SharedDelivery;
 use crate::session::{Session, Variant};
-use crate::socket::{Class, Outgoing, Pushed, Socket};
+use crate::socket::{Class, Framing, Outgoing, Pushed, Socket};
 use crate::ws::frame;
 
 /// One frame; in dialect `stomp` one for each subscription that hears the delivery, and perhaps none.
@@ -29,7 +28,16 @@ pub(super) struct Terms {
 
 impl Copies {
     /// Those of a delivery, by way of its target with this index.
-    pub(super) fn of(shared: &SharedDelivery, target: usize, session: &Session) -> Self {
+    pub(super) fn of(shared: &SharedDelivery, target: usize, session: &Session, framing: Framing) -> Self {
+        let mut copies = Self::plain(shared, target, session);
+        if framing == Framing::SockJs {
+            let frames = copies.frames.iter().filter_map(|frame| shared.sockjs_frame(frame, sockjs_of));
+            copies.frames = frames.collect();
+        }
+        copies
+    }
+
+    fn plain(shared: &SharedDelivery, target: usize, session: &Session) -> Self {
         match session.dialect() {
             Dialect::Json => Self { frames: smallvec![shared.json_frame(target, json_of)], can_ack: true },
             Dialect::Bare => Self { frames: smallvec![shared.bare_frame(bare_of)], can_ack: false },
@@ -71,7 +79,27 @@ fn json_of(delivery: &Delivery, room: Option<&str>) -> Bytes {
 
 fn bare_of(delivery: &Delivery) -> Bytes {
     let (text, payload) = dialect::bare::delivery(delivery);
-    bare_frame(text, &payload)
+    if text { frame::text(&payload) } else { frame::binary(&payload) }
+}
+
+/// The same message in SockJS framing.
+fn sockjs_of(plain: &Bytes) -> Option<Bytes> {
+    let (text, payload) = frame::payload(plain);
+    framed(Framing::SockJs, text, &payload)
+}
+
+/// The complete frame of one message; `None` where the framing has no room for what is not text.
+pub(super) fn framed(framing: Framing, text: bool, payload: &[u8]) -> Option<Bytes> {
+    match framing {
+        Framing::Plain if text => Some(frame::text(payload)),
+        Framing::Plain => Some(frame::binary(payload)),
+        Framing::SockJs if text => {
+            let mut message = Vec::new();
+            sockjs::message_into(std::str::from_utf8(payload).ok()?, &mut message);
+            Some(frame::text(&message))
+        }
+        Framing::SockJs => None,
+    }
 }
 
 fn stomp_of(delivery: &Delivery, variant: &Variant<'_>) -> Bytes {

@@ -45,6 +45,8 @@ impl<S: Socket> Shard<S> {
             ToShard::Shed { count, window_ms } => self.shed(now, count, window_ms),
             ToShard::Uncordon => self.stop_drain(),
             ToShard::CloseAll(close) => self.close_all(now, close),
+            // The runtime's.
+            ToShard::Session(_) => {}
         }
     }
 

@@ -146,6 +146,22 @@ impl<S: Socket> Shard<S> {
         }
     }
 
+    /// Its number, from 0.
+    pub const fn number(&self) -> u16 {
+        self.settings.number
+    }
+
+    /// Tells the hub something at the end of the turn.
+    pub fn say(&mut self, message: ToHub) {
+        self.to_hub.push(message);
+    }
+
+    /// The longest message that the connection's client may send.
+    pub fn message_bytes_max(&self, key: Key) -> usize {
+        let connection = self.table.slot(key).and_then(|index| self.table.get(index));
+        connection.map_or(0, |connection| connection.session.endpoint().limits.message_bytes_max)
+    }
+
     /// What this shard counts; drivers count into it too.
     pub fn cells(&self) -> &Arc<ShardCells> {
         &self.cells
@@ -168,6 +184,9 @@ impl<S: Socket> Shard<S> {
         let session = Session::open(now, id, *admission, &mut actions);
         let key = self.table.insert(session, socket, id, now.unix_ms, transport);
         self.cells.connections[transport as usize].add(1);
+        if self.table.get(key.index).is_some_and(|connection| connection.socket.queued_bytes() > 0) {
+            self.mark_dirty(key.index);
+        }
         self.carry_out(now, key.index, actions);
         self.drain.admit(now, key);
         key

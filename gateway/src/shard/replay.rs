@@ -135,7 +135,11 @@ impl<S: Socket> Shard<S> {
             }
             let key = delivery.key.as_ref().map(|key| conflation_key(key));
             let terms = Terms { scope, expires_ms: delivery.expires_ms, key };
-            let pushed = Copies::of(shared, 0, &connection.session).push(now, &mut connection.socket, terms);
+            let pushed = Copies::of(shared, 0, &connection.session, connection.socket.framing()).push(
+                now,
+                &mut connection.socket,
+                terms,
+            );
             self.mark_dirty(index);
             let reach = if scope == OWN_STREAM { Reach::User } else { Reach::Room };
             match pushed {

@@ -7,26 +7,31 @@ use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use holdfast_daemon::random;
 use holdfast_daemon::spans::Span;
 use holdfast_protocol::close::Close;
-use hyper::StatusCode;
+use hyper::body::Incoming as RequestBody;
 use hyper::http::request::Parts;
+use hyper::{Request, Response, StatusCode};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::{ClosedBy, HubPort, Randomness, Shard, ShardSettings};
 use crate::auth::Verifier;
 use crate::clock::{Clock, Now};
+use crate::fallback::{self, Client, Desk, Front, FrontParts, NativePage, Sessions};
 use crate::handshake::{Admission, Endpoint, Gatekeeper, HttpRefusal, Lookup, WhenFull};
-use crate::link::{Key, ToHub, ToShard};
+use crate::link::{Key, ToHub, ToShard, ToShardOfSession};
 use crate::metrics::{Handshake, ShardCells, Transport};
-use crate::net::{self, Admitted, Connection, Host, Limits, Listening, Net, Refused, Route};
+use crate::net::{self, Admitted, Body, Connection, Host, Limits, Listening, Net, Refused, Route};
 use crate::outbox::{self, Bounds};
 use crate::session::Incoming;
+use crate::socket::Framing;
+use crate::sockjs::{self, Valve};
 use crate::traces;
 use crate::ws;
 
@@ -48,6 +53,8 @@ pub struct ShardParts {
     pub verifier: Arc<Verifier>,
     /// Decides about handshakes.
     pub gatekeeper: Arc<Gatekeeper>,
+    /// Asks other nodes for their sessions over HTTP.
+    pub desk: Arc<Desk>,
     /// What each shard counts; this one's is at its number.
     pub cells: Vec<Arc<ShardCells>>,
     /// The process's clock.
@@ -76,15 +83,28 @@ pub fn run(parts: ShardParts) -> io::Result<()> {
 }
 
 async fn serve(parts: ShardParts) -> io::Result<()> {
-    let ShardParts { settings, verifier, gatekeeper, cells, clock, listening, net, connections_max, .. } = parts;
+    let ShardParts { settings, verifier, gatekeeper, desk, cells, clock, listening, net, connections_max, .. } = parts;
     let (accepting, mut from_hub) = (parts.accepting, parts.from_hub);
     let own = Arc::clone(&cells[usize::from(settings.number)]);
     let port = Box::new(ChannelPort(parts.to_hub));
-    let shard = Shard::new(settings, verifier, Arc::clone(&own), Box::new(Pool::default()), port);
+    let shard = Shard::new(settings, Arc::clone(&verifier), Arc::clone(&own), Box::new(Pool::default()), port);
     let shard = Rc::new(RefCell::new(shard));
     let turn = Rc::new(Notify::new());
+    let sessions: Rc<RefCell<Sessions>> = Rc::default();
+    let (front, leaving) = Front::new(FrontParts {
+        desk,
+        gatekeeper: Arc::clone(&gatekeeper),
+        verifier,
+        clock,
+        shard: Rc::clone(&shard),
+        sessions: Rc::clone(&sessions),
+        turn: Rc::clone(&turn),
+    });
+    let tellers = TaskTracker::new();
+    drop(tellers.spawn_local(leaving));
     let host = ShardHost {
         shard: Rc::clone(&shard),
+        front,
         turn: Rc::clone(&turn),
         gatekeeper,
         clock,
@@ -105,22 +125,23 @@ async fn serve(parts: ShardParts) -> io::Result<()> {
                 let Some(batch) = batch else { break };
                 let mut messages = batch.into_iter();
                 while messages.len() > 0 {
-                    let (now, mut shard) = (clock.now(), shard.borrow_mut());
+                    let (now, mut shard, mut sessions) = (clock.now(), shard.borrow_mut(), sessions.borrow_mut());
                     for message in messages.by_ref().take(TURN_MESSAGES) {
-                        shard.handle(now, message);
+                        handle(&mut shard, &mut sessions, now, message);
                     }
-                    shard.finish_turn(now);
+                    end_turn(&mut shard, &sessions, now);
                 }
             }
-            () = turn.notified() => shard.borrow_mut().finish_turn(clock.now()),
+            () = turn.notified() => end_turn(&mut shard.borrow_mut(), &sessions.borrow(), clock.now()),
             () = accepting.cancelled(), if open => {
                 open = false;
                 net.stop_accepting();
             }
             _ = tick.tick() => {
-                let (now, mut shard) = (clock.now(), shard.borrow_mut());
+                let (now, mut shard, mut sessions) = (clock.now(), shard.borrow_mut(), sessions.borrow_mut());
                 shard.tick(now);
-                shard.finish_turn(now);
+                sessions.tick(&mut shard, now);
+                end_turn(&mut shard, &sessions, now);
             }
         }
     }
@@ -130,6 +151,31 @@ async fn serve(parts: ShardParts) -> io::Result<()> {
         tracing::debug!("Dropped sockets that would not end");
     }
     Ok(())
+}
+
+fn handle(shard: &mut Shard<Client>, sessions: &mut Sessions, now: Now, message: ToShard) {
+    match message {
+        ToShard::Session(ToShardOfSession::Hosted { conn, ok }) => sessions.hosted(shard, now, conn, ok),
+        ToShard::Session(ToShardOfSession::Exchange { conn, asker, caller, ask }) => {
+            sessions.exchange(shard, now, conn, asker, &caller, ask);
+        }
+        other => shard.handle(now, other),
+    }
+}
+
+/// Ends a turn; what sessions over HTTP answer is known only once it has ended, and goes out in one more.
+fn end_turn(shard: &mut Shard<Client>, sessions: &Sessions, now: Now) {
+    shard.finish_turn(now);
+    if sessions.hand_over(shard) {
+        shard.finish_turn(now);
+    }
+}
+
+/// What is no WebSocket.
+enum Page {
+    SockJs(sockjs::Page),
+    SockJsSession(Arc<Endpoint>, Arc<str>, sockjs::Transport),
+    Native(Arc<Endpoint>, NativePage),
 }
 
 struct ChannelPort(mpsc::Sender<Vec<ToHub>>);
@@ -172,7 +218,8 @@ impl Randomness for Pool {
 /// The shard as the network side sees it.
 #[derive(Clone)]
 struct ShardHost {
-    shard: Rc<RefCell<Shard<Connection>>>,
+    shard: Rc<RefCell<Shard<Client>>>,
+    front: Rc<Front>,
     turn: Rc<Notify>,
     gatekeeper: Arc<Gatekeeper>,
     clock: Clock,
@@ -187,8 +234,24 @@ impl ShardHost {
     }
 }
 
+impl ShardHost {
+    fn page(&self, head: &Parts, page: Page) -> Route<Arc<Endpoint>, Page> {
+        match self.gatekeeper.check_origin(head) {
+            Ok(()) => Route::Page(page),
+            Err(refusal) => Route::Refuse(refused(refusal)),
+        }
+    }
+
+    /// Whether a handshake that comes next would succeed, and soon.
+    async fn valve(&self) -> Valve {
+        let full = self.connections() >= self.connections_max || self.congested();
+        if full || !self.gatekeeper.authenticator().served().await { Valve::Shut } else { Valve::Open }
+    }
+}
+
 impl Host for ShardHost {
     type Endpoint = Arc<Endpoint>;
+    type Page = Page;
     /// With the span of its handshake, where that is traced.
     type Admission = (Box<Admission>, Option<Span>);
     type Key = Key;
@@ -197,11 +260,30 @@ impl Host for ShardHost {
         self.clock.now()
     }
 
-    fn route(&self, path: &str) -> Route<Self::Endpoint> {
-        match self.gatekeeper.endpoint(path) {
-            Lookup::Endpoint(endpoint) => Route::Endpoint(endpoint),
+    fn route(&self, head: &Parts) -> Route<Self::Endpoint, Self::Page> {
+        match self.gatekeeper.lookup(head) {
+            Lookup::Endpoint(endpoint, framing) => Route::Endpoint(endpoint, framing),
+            Lookup::SockJs(page) => self.page(head, Page::SockJs(page)),
+            Lookup::SockJsSession(endpoint, name, transport) => {
+                self.page(head, Page::SockJsSession(endpoint, name, transport))
+            }
+            Lookup::Native(endpoint, page) => self.page(head, Page::Native(endpoint, page)),
             Lookup::Echo => Route::Echo,
             Lookup::Refuse(refusal) => Route::Refuse(refused(refusal)),
+        }
+    }
+
+    async fn respond(&self, page: Page, request: Request<RequestBody>) -> Response<Body> {
+        match page {
+            Page::SockJs(page) => {
+                let (head, _) = request.into_parts();
+                let wall = SystemTime::UNIX_EPOCH + Duration::from_millis(self.clock.now().unix_ms);
+                sockjs::answer(page, &head, self.valve().await, wall)
+            }
+            Page::SockJsSession(endpoint, name, transport) => {
+                sockjs::transports::respond(&self.front, &endpoint, name, transport, request).await
+            }
+            Page::Native(endpoint, page) => fallback::respond(&self.front, &endpoint, page, request).await,
         }
     }
 
@@ -234,7 +316,7 @@ impl Host for ShardHost {
         let transport = if secure { Transport::Wss } else { Transport::Ws };
         let (admission, span) = admission;
         let mut shard = self.shard.borrow_mut();
-        let key = shard.open(now, admission, connection, transport);
+        let key = shard.open(now, admission, Client::WebSocket(connection), transport);
         if let Some(span) = span {
             shard.trace(key, span);
         }
@@ -254,7 +336,7 @@ impl Host for ShardHost {
     }
 
     fn with<R>(&self, key: Key, work: impl FnOnce(&mut Connection) -> R) -> Option<R> {
-        self.shard.borrow_mut().socket(key).map(work)
+        self.shard.borrow_mut().socket(key).and_then(Client::web_socket).map(work)
     }
 
     fn congested(&self) -> bool {
@@ -280,6 +362,7 @@ fn limits(endpoint: &Endpoint) -> Limits {
             },
         },
         heartbeat_ms: u32::try_from(millis(endpoint.limits.heartbeat)).unwrap_or(u32::MAX),
+        framing: Framing::Plain,
     }
 }
 

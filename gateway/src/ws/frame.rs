@@ -42,6 +42,17 @@ pub fn close(code: u16, reason: &str) -> Bytes {
 /// The close frame that says nothing.
 pub const CLOSE_EMPTY: Bytes = Bytes::from_static(&[0x88, 0x00]);
 
+/// The payload of a complete frame made here, and whether it is text.
+pub fn payload(frame: &Bytes) -> (bool, Bytes) {
+    let (first, second) = (frame.first().copied().unwrap_or_default(), frame.get(1).copied().unwrap_or_default());
+    let head_bytes = match second {
+        126 => 4,
+        127 => 10,
+        _ => 2,
+    };
+    (first & 0x0f == OpCode::Text as u8, frame.slice(head_bytes.min(frame.len())..))
+}
+
 /// A frame of any kind.
 pub fn encode(opcode: OpCode, payload: &[u8]) -> Bytes {
     let mut head = [0; HEAD_BYTES_MAX];

@@ -5,6 +5,7 @@
 
 pub mod bare;
 pub mod json;
+pub mod sockjs;
 pub mod stomp;
 
 use crate::limits::{DEVICE_BYTES_MAX, TO_SEGMENT_BYTES_MAX, TO_SEGMENTS_MAX};

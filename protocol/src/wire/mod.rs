@@ -8,6 +8,7 @@
 mod beat;
 mod codec;
 mod delivery;
+mod exchange;
 mod packet;
 mod report;
 mod roster;
@@ -16,6 +17,7 @@ mod text;
 pub use beat::{Discover, Fence, NodeBeat, NodeState, RouterBeat, RouterState};
 pub use codec::WireError;
 pub use delivery::{Condition, Content, Delivery, DeliveryRef, Kept, ReceiptAsk, Target, TargetRef, TraceContext};
+pub use exchange::{Caller, Exchange, ExchangeAsk, Exchanged, Whereabouts};
 pub use packet::{Ask, Command, CommandItem, Item, NodeBound, PACKET_HEAD_BYTES_MAX, Packet, PacketBuilder};
 pub use report::{AckPart, Answer, ReceiptPart, Report, RouterBound, Snapshot, SnapshotEntry};
 pub use roster::{Cause, Change, RosterBatch, digest_of_claim, digest_of_room, digest_of_user};

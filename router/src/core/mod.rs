@@ -166,6 +166,12 @@ impl Router {
         self.me
     }
 
+    /// The nodes that have what a reserved name stands for.
+    pub fn places_of(&self, name: &str) -> Vec<NodeId> {
+        let places = self.table.nodes_of_room(holdfast_protocol::token::partition_of_key(name), name);
+        places.iter().filter_map(|(slot, _)| self.fleet.get(*slot).map(|node| node.id)).collect()
+    }
+
     /// Takes an event. What follows from it is kept until [`end_turn`](Self::end_turn), and packed with what follows
     /// from others.
     pub fn apply(&mut self, now: Now, event: Event<'_>) {

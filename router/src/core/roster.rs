@@ -282,7 +282,8 @@ impl Router {
         let digest = |count: u32| if count == 0 { 0 } else { digest_of_room(room, u64::from(count)) };
         let entries = i64::from(count > 0) - i64::from(before > 0);
         self.shift_digest(slot, partition, digest(before), digest(count), entries);
-        if self.was_whole {
+        // Where sessions over HTTP are is nobody's business but the nodes'.
+        if self.was_whole && !token::is_reserved(room) {
             let announced = self.settings.announce.iter().any(|pattern| pattern.matches(room));
             let duty = self.duty(now, partition);
             self.presence.room_changed(now, room, (shift.before, shift.after), announced, position, duty);

@@ -10,6 +10,7 @@ use hashbrown::HashMap;
 use hashbrown::hash_map::EntryRef;
 use holdfast_protocol::id::ConnectionId;
 use holdfast_protocol::limits::PARTITIONS;
+use holdfast_protocol::token::is_reserved;
 
 /// A node's place in the fleet, small enough to be held per user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -77,6 +78,8 @@ type Map<V> = HashMap<Box<str>, V, FixedState>;
 struct Partition {
     users: Map<Places<Slot>>,
     rooms: Map<Places<(Slot, u32)>>,
+    /// Entries among the rooms that are none: their names are reserved.
+    reserved: usize,
     /// In the order they came; the last one wins.
     claims: Map<Vec<Claim>>,
 }
@@ -117,6 +120,7 @@ impl Table {
             .map(|_| Partition {
                 users: Map::with_hasher(hasher.clone()),
                 rooms: Map::with_hasher(hasher.clone()),
+                reserved: 0,
                 claims: Map::with_hasher(hasher.clone()),
             })
             .collect();
@@ -130,7 +134,7 @@ impl Table {
 
     /// Rooms with a member.
     pub(super) fn rooms(&self) -> usize {
-        self.partitions.iter().map(|partition| partition.rooms.len()).sum()
+        self.partitions.iter().map(|partition| partition.rooms.len() - partition.reserved).sum()
     }
 
     /// Nodes that hold a connection of the user.
@@ -184,12 +188,15 @@ impl Table {
 
     /// Sets how many members of a room a node has.
     pub(super) fn set_room(&mut self, partition: usize, room: &str, slot: Slot, count: u32) -> Shift {
-        let entry = self.partitions[partition].rooms.entry_ref(room);
+        let reserved = usize::from(is_reserved(room));
+        let Partition { rooms, reserved: among, .. } = &mut self.partitions[partition];
+        let entry = rooms.entry_ref(room);
         let mut entry = match entry {
             EntryRef::Occupied(entry) => entry,
             EntryRef::Vacant(_) if count == 0 => return Shift::default(),
             EntryRef::Vacant(entry) => {
                 entry.insert(Places::One((slot, count)));
+                *among += reserved;
                 return Shift { on_node_before: 0, before: 0, after: u64::from(count) };
             }
         };
@@ -203,6 +210,7 @@ impl Table {
                 let only = !places.remove(index);
                 if only {
                     entry.remove();
+                    *among -= reserved;
                 }
             }
             None if count > 0 => places.push((slot, count)),
@@ -317,6 +325,20 @@ mod tests {
         assert_eq!(table.set_room(p, "r", A, 0), Shift { on_node_before: 1, before: 1, after: 0 });
         assert_eq!(table.rooms(), 0);
         assert_eq!(table.set_room(p, "r", A, 0), Shift::default());
+    }
+
+    #[test]
+    fn entries_with_reserved_names_are_no_rooms() {
+        let mut table = Table::new(1);
+        let name = format!("{}x", holdfast_protocol::token::RESERVED);
+
+        table.set_room(0, &name, A, 1);
+        table.set_room(0, &name, B, 1);
+        table.set_room(0, "r", A, 1);
+        assert_eq!((table.rooms(), table.nodes_of_room(0, &name).len()), (1, 2));
+        table.set_room(0, &name, A, 0);
+        table.set_room(0, &name, B, 0);
+        assert_eq!((table.rooms(), table.nodes_of_room(0, &name).len()), (1, 0));
     }
 
     #[test]

@@ -74,6 +74,8 @@ const MAY_PUBLISH: &[(&str, &[&str])] = &[
             "hf.auth.join.chat",
             "hf.event.connection.opened.ana",
             "hf.event.connection.closed.ana",
+            "hf.int.http.n",
+            "hf.int.find",
             "_INBOX.router.a.1",
             "_INBOX.gateway.a.1",
             "$JS.API.STREAM.INFO.HF_KEPT",
@@ -135,6 +137,8 @@ const MAY_NOT_PUBLISH: &[(&str, &[&str])] = &[
         "service",
         &[
             "hf.int.node.n",
+            "hf.int.http.n",
+            "hf.int.find",
             "hf.int.roster.n",
             "hf.ctl.node.n",
             "hf.event.user.online.ana",
@@ -148,7 +152,7 @@ const MAY_NOT_PUBLISH: &[(&str, &[&str])] = &[
 ];
 
 const MAY_HEAR: &[(&str, &[&str])] = &[
-    ("gateway", &["hf.int.node.n", "hf.int.discover", "hf.int.beat.router", "_INBOX.gateway.>"]),
+    ("gateway", &["hf.int.node.n", "hf.int.http.n", "hf.int.discover", "hf.int.beat.router", "_INBOX.gateway.>"]),
     (
         "router",
         &[
@@ -159,6 +163,7 @@ const MAY_HEAR: &[(&str, &[&str])] = &[
             "hf.int.beat.node",
             "hf.int.beat.router",
             "hf.int.router.r",
+            "hf.int.find",
             "$SRV.PING",
             "$SRV.INFO.holdfast",
             "_INBOX.router.>",

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 /// Publishes until the stream has it, as services do; returns the acknowledgement. The message id lets the stream
 /// recognise a second attempt.
-async fn keep(service: &Service, subject: &str, data: &Value) -> Value {
+pub(super) async fn keep(service: &Service, subject: &str, data: &Value) -> Value {
     keep_with(service, subject, data, &[]).await
 }
 

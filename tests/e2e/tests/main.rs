@@ -21,6 +21,8 @@ mod deliver;
 mod endpoints;
 /// Facts.
 mod facts;
+/// Dialect `json` without WebSocket.
+mod fallback;
 /// The HTTP side of the public listener: statuses, origins, paths, sub-protocols.
 mod handshake;
 /// Headers of sends: filters, content types, time to live, conflation.
@@ -55,6 +57,12 @@ mod rooms;
 mod routers;
 /// More than fits one message of the bus, one page, one write: and nothing left behind.
 mod size;
+/// SockJS: its URLs, and its framing over WebSocket.
+mod sockjs;
+/// SockJS without WebSocket: sessions over plain HTTP, at any gateway.
+mod sockjs_http;
+/// A thousand of those, and a gateway that dies.
+mod sockjs_storm;
 /// Dialect `stomp`.
 mod stomp;
 /// Dialect `stomp`: destinations by configuration, answers, errors, resuming.

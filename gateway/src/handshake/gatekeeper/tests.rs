@@ -71,9 +71,12 @@ impl Gate {
             request = request.header(*name, *value);
         }
         let (head, ()) = request.body(()).unwrap().into_parts();
-        let endpoint = match self.gatekeeper.endpoint(head.uri.path()) {
-            Lookup::Endpoint(endpoint) => endpoint,
+        let endpoint = match self.gatekeeper.lookup(&head) {
+            Lookup::Endpoint(endpoint, _) => endpoint,
             Lookup::Echo => return "echo".to_owned(),
+            other @ (Lookup::SockJs(_) | Lookup::SockJsSession(..) | Lookup::Native(..)) => {
+                return format!("{other:?}");
+            }
             Lookup::Refuse(refusal) => return refusal.status.to_string(),
         };
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
@@ -113,13 +116,25 @@ fn paths(ws: Rules, others: Option<Rules>) -> PathRules {
 }
 
 fn production() -> GateSettings {
-    GateSettings { paths: paths(Rules::json(), None), origins: Origins::Same, loopback_origins: false }
+    GateSettings {
+        paths: paths(Rules::json(), None),
+        origins: Origins::Same,
+        loopback_origins: false,
+        sockjs: Vec::new(),
+        fallbacks: Vec::new(),
+    }
 }
 
 fn development() -> GateSettings {
     let others = Rules { unsigned_users: true, ..Rules::bare() };
     let ws = Rules { unsigned_users: true, ..Rules::json() };
-    GateSettings { paths: paths(ws, Some(others)), origins: Origins::Same, loopback_origins: true }
+    GateSettings {
+        paths: paths(ws, Some(others)),
+        origins: Origins::Same,
+        loopback_origins: true,
+        sockjs: Vec::new(),
+        fallbacks: Vec::new(),
+    }
 }
 
 fn token(claims: &Value) -> String {
@@ -324,8 +339,8 @@ fn endpoints_are_shared_and_what_is_kept_of_them_is_bounded() {
         endpoint: Arc::new(Endpoint { name: "notify".into(), rules: Arc::new(Rules::bare()) }),
     });
     let gate = Gate::new(settings, Vec::new());
-    let find = |path: &str| match gate.gatekeeper.endpoint(path) {
-        Lookup::Endpoint(endpoint) => endpoint,
+    let find = |path: &str| match gate.gatekeeper.endpoint(path, Framing::Plain) {
+        Lookup::Endpoint(endpoint, _) => endpoint,
         other => panic!("{other:?}"),
     };
     let kept = || gate.gatekeeper.endpoints.lock().unwrap().len();

@@ -8,12 +8,16 @@ mod json;
 mod line;
 mod raw;
 mod socket;
+mod sockjs;
+mod sockjs_http;
 
 pub use bare::{BareClient, Payload};
 pub use json::{Client, Message};
 pub use line::{Incoming, LineReader, LineWriter, NotOpen};
 pub use raw::{RawClient, RawFrame, opcode};
 pub use socket::Ended;
+pub use sockjs::{SockJsClient, messages};
+pub use sockjs_http::{HttpSession, HttpStream};
 
 use std::net::SocketAddr;
 use std::sync::Arc;

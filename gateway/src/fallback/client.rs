@@ -1,0 +1,99 @@
+//! A client of either kind, as the shard holds it.
+
+use holdfast_protocol::close::Close;
+
+use super::channel::Channel;
+use crate::clock::Now;
+use crate::metrics::{Drop, ShardCells};
+use crate::net::Connection;
+use crate::outbox::Lost;
+use crate::socket::{Framing, Outgoing, Pushed, Socket};
+
+/// A client's socket. Most are WebSockets: the others are boxed, so that they cost those nothing.
+#[derive(Debug)]
+pub enum Client {
+    /// A WebSocket.
+    WebSocket(Connection),
+    /// A session over HTTP.
+    Http(Box<Channel>),
+}
+
+const _: () = assert!(size_of::<Client>() == size_of::<Connection>());
+
+impl Client {
+    /// The WebSocket, if it is one.
+    pub const fn web_socket(&mut self) -> Option<&mut Connection> {
+        match self {
+            Self::WebSocket(connection) => Some(connection),
+            Self::Http(_) => None,
+        }
+    }
+
+    /// The session over HTTP, if it is one.
+    pub const fn channel(&mut self) -> Option<&mut Channel> {
+        match self {
+            Self::WebSocket(_) => None,
+            Self::Http(channel) => Some(channel),
+        }
+    }
+
+    fn socket(&mut self) -> &mut dyn Socket {
+        match self {
+            Self::WebSocket(connection) => connection,
+            Self::Http(channel) => &mut **channel,
+        }
+    }
+}
+
+impl Socket for Client {
+    fn push(&mut self, now: Now, outgoing: Outgoing) -> Pushed {
+        match self {
+            // Not by way of a table of functions: this is where fan-out spends its time.
+            Self::WebSocket(connection) => connection.push(now, outgoing),
+            Self::Http(channel) => channel.push(now, outgoing),
+        }
+    }
+
+    fn flush(&mut self, now: Now) -> u64 {
+        match self {
+            Self::WebSocket(connection) => connection.flush(now),
+            Self::Http(channel) => channel.flush(now),
+        }
+    }
+
+    fn take_gaps(&mut self) -> Vec<u32> {
+        self.socket().take_gaps()
+    }
+
+    fn close(&mut self, now: Now, code: u16, reason: &str) {
+        self.socket().close(now, code, reason);
+    }
+
+    fn tick(&mut self, now: Now) -> Option<Close> {
+        self.socket().tick(now)
+    }
+
+    fn queued_bytes(&self) -> usize {
+        match self {
+            Self::WebSocket(connection) => connection.queued_bytes(),
+            Self::Http(channel) => channel.queued_bytes(),
+        }
+    }
+
+    fn framing(&self) -> Framing {
+        match self {
+            Self::WebSocket(connection) => connection.framing(),
+            Self::Http(channel) => channel.framing(),
+        }
+    }
+}
+
+/// Counts what will never be written.
+pub(super) fn count_lost(cells: &ShardCells, lost: Lost) {
+    if lost == Lost::default() {
+        return;
+    }
+    cells.dropped(Drop::Expired).add(lost.expired);
+    cells.dropped(Drop::Conflated).add(lost.replaced);
+    cells.dropped(Drop::Oldest).add(lost.dropped);
+}
