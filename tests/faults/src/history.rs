@@ -219,6 +219,9 @@ pub enum Harm {
     None,
 }
 
+/// The window of a machine that stood still.
+pub const STALLED: &str = "the machine stood still";
+
 /// A time of trouble, from the fault to the healing.
 #[derive(Debug, Clone)]
 pub struct Window {
@@ -296,6 +299,11 @@ impl History {
     /// The windows that touch a time.
     pub fn trouble(&self, from: u64, to: u64) -> impl Iterator<Item = &Window> {
         self.windows.iter().filter(move |window| window.from <= to && from <= window.to)
+    }
+
+    /// Whether the machine itself stood still in a time.
+    pub fn is_stalled(&self, from: u64, to: u64) -> bool {
+        self.trouble(from, to).any(|window| window.what == STALLED)
     }
 
     /// Whether live messages may be lost in a time.

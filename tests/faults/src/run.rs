@@ -16,7 +16,7 @@ use crate::check::{self, Rules};
 use crate::document;
 use crate::faults::{Kind, Schedule, inflict, rolling};
 use crate::fleet::{Balancer, Fleet};
-use crate::history::{Harm, History};
+use crate::history::{Harm, History, STALLED};
 use crate::measure::Measurer;
 use crate::memory::Memory;
 use crate::options::Options;
@@ -37,6 +37,8 @@ const PUBLISHERS: u16 = 4;
 const COMING_PER_SECOND: u32 = 400;
 /// The machine is too busy for times to mean anything when a pause is this much longer than it should.
 const STALL: Duration = Duration::from_millis(300);
+/// What a standstill brought about is over after this.
+const STALL_AFTERMATH: Duration = Duration::from_secs(4);
 /// Between two looks at memory and roster.
 const SAMPLE_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -131,14 +133,20 @@ async fn publishers(options: &Options, fleet: &Fleet, shared: &Arc<Shared>, rand
     publishers
 }
 
-/// Where this machine stands still, beats come late, and that is no fault of the fleet.
+/// Where this machine stands still, beats come late, routers take each other for dead, and that is no fault of the fleet.
+/// The trouble lasts until the machine has gone on for a while.
 async fn watch_the_machine(recorder: Arc<Recorder>) {
     let step = Duration::from_millis(50);
+    let mut stalled: Option<(u64, Instant)> = None;
     loop {
         let (before, at) = (Instant::now(), recorder.now());
         pause(step).await;
         if before.elapsed() > step + STALL {
-            recorder.window("the machine stood still", Harm::Lossy, at);
+            stalled = Some((stalled.map_or(at.saturating_sub(1000), |(from, _)| from), Instant::now()));
+        }
+        if let Some((from, _)) = stalled.filter(|(_, last)| last.elapsed() > STALL_AFTERMATH) {
+            recorder.window(STALLED, Harm::Lossy, from);
+            stalled = None;
         }
     }
 }
@@ -267,6 +275,13 @@ impl Run {
             planted,
         };
         say(&outcome.text());
+        let stalls = history.windows.iter().filter(|window| window.what == STALLED);
+        let stalled: u64 = stalls.map(|window| window.to - window.from).sum();
+        if stalled > 0 {
+            say(&format!(
+                "this machine was too busy for {stalled} ms: what was lost then was not held against the fleet"
+            ));
+        }
         if let Some(folder) = &self.options.record {
             document::record(folder, self.options.mode(), &outcome)?;
         }

@@ -45,7 +45,7 @@ pub(super) fn check(history: &History, report: &mut Report) {
             match sending.answered {
                 None => {
                     let until = sending.ended.unwrap_or(history.end);
-                    if until.saturating_sub(sending.at) > ANSWER_MS {
+                    if until.saturating_sub(sending.at) > ANSWER_MS && !history.is_stalled(sending.at, until) {
                         let what = format!("{number} was not answered while the connection stood, until {until}");
                         violation(report, Rule::UpstreamSilent, client, sending.at, what);
                     }
