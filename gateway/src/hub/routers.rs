@@ -8,6 +8,8 @@ use holdfast_protocol::wire::{RouterBeat, RouterState, Text};
 
 /// A router silent for longer is not waited for.
 const LIVE_MS: u64 = 1000;
+/// A router heard within this time may still have copies of kept messages under way, or an heir that repeats them.
+const RECENT_MS: u64 = 3000;
 /// Beats come each 100 ms: after a silence of this length the beat tells of a loss.
 const STALLED_MS: u64 = 2000;
 /// A router silent for longer is forgotten, its packet numbers with it.
@@ -22,6 +24,11 @@ struct Router {
     acked: u64,
     /// How far it had processed the stream of kept messages when last heard.
     mark: Option<Position>,
+    /// The same as of the end of a turn in which all that had reached this node was applied.
+    settled: Option<Position>,
+    /// The settled mark before its last packet that came without a hole: no packet before that mark was lost. (A mark
+    /// alone proves nothing: a packet can be lost where the beat behind it is not.)
+    confirmed: Option<Position>,
     /// The number of its next packet; `None` takes any, after a loss that was told already.
     next_packet: Option<u64>,
 }
@@ -53,6 +60,8 @@ impl Routers {
             heard_ms: now_ms,
             acked: 0,
             mark: None,
+            settled: None,
+            confirmed: None,
             next_packet: Some(1),
         })
     }
@@ -64,6 +73,7 @@ impl Routers {
         let returned = now_ms.saturating_sub(router.heard_ms) >= STALLED_MS;
         if returned {
             router.next_packet = None;
+            (router.settled, router.confirmed) = (None, None);
         }
         router.state = beat.state;
         router.heard_ms = now_ms;
@@ -97,8 +107,34 @@ impl Routers {
         } else if expected.is_some_and(|expected| number != expected) {
             Verdict::TakeAfterHole
         } else {
+            router.confirmed.clone_from(&router.settled);
             Verdict::Take
         }
+    }
+
+    /// All that had reached this node was applied.
+    pub(super) fn settle(&mut self) {
+        for router in self.routers.values_mut() {
+            if router.settled != router.mark {
+                router.settled.clone_from(&router.mark);
+            }
+        }
+    }
+
+    /// Up to where in this epoch every copy of a kept message has reached this node, whichever router forwarded it;
+    /// `None` while a router that may have some under way cannot be counted on.
+    pub(super) fn confirmed(&self, now_ms: u64, epoch: &Text) -> Option<u64> {
+        let mut least = None;
+        for router in self.routers.values() {
+            // One that was live before the bus went away, and has not been heard since, is waited for as well.
+            let was_live = router.state != RouterState::Joining || router.next_packet.is_none();
+            if !was_live || now_ms.saturating_sub(router.heard_ms) > RECENT_MS {
+                continue;
+            }
+            let seq = router.confirmed.as_ref().filter(|confirmed| confirmed.epoch == *epoch)?.seq;
+            least = Some(least.map_or(seq, |least: u64| least.min(seq)));
+        }
+        least
     }
 
     fn live(&self, now_ms: u64) -> impl Iterator<Item = &Router> {
@@ -128,6 +164,7 @@ impl Routers {
             router.heard_ms = now_ms;
             router.state = RouterState::Joining;
             router.next_packet = None;
+            (router.settled, router.confirmed) = (None, None);
         }
     }
 

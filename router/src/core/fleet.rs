@@ -9,7 +9,7 @@ use holdfast_protocol::position::Position;
 use holdfast_protocol::wire::{NodeBeat, NodeBound, NodeState, PACKET_HEAD_BYTES_MAX, PacketBuilder};
 
 use super::event::Action;
-use super::settings::{NODE_LATE_MS, NODE_OVERDUE_MS, PING_INTERVAL_MS};
+use super::settings::{NODE_LATE_MS, NODE_OVERDUE_MS, PACKET_SILENCE_MS, PING_INTERVAL_MS};
 use super::sync::Sync;
 use super::table::Slot;
 
@@ -41,6 +41,8 @@ pub(super) struct Node {
     pinged_ms: u64,
     builder: PacketBuilder,
     number: u64,
+    /// Whether it was sent a packet since that was last looked at.
+    has_sent: bool,
 }
 
 impl Node {
@@ -80,6 +82,8 @@ pub(super) struct Fleet {
     retired: VecDeque<(NodeId, u64)>,
     /// The largest packet.
     packet_bytes_max: usize,
+    /// When nodes without a packet were last sent an empty one.
+    shown_ms: u64,
 }
 
 impl Fleet {
@@ -93,6 +97,7 @@ impl Fleet {
             dirty: Vec::new(),
             retired: VecDeque::new(),
             packet_bytes_max: 0,
+            shown_ms: 0,
         }
     }
 
@@ -166,6 +171,7 @@ impl Fleet {
             pinged_ms: 0,
             builder: PacketBuilder::default(),
             number,
+            has_sent: false,
         };
         let slot = match self.free.pop() {
             Some(index) => {
@@ -301,6 +307,22 @@ impl Fleet {
         self.dirty = dirty;
     }
 
+    /// Sends an empty packet to each node that had none for a while: a packet that was lost shows by its number, also
+    /// where nothing else follows it, and what this router says of the stream counts up to such a packet.
+    pub(super) fn show_numbers(&mut self, now_ms: u64, term: u64, actions: &mut Vec<Action>) {
+        if now_ms < self.shown_ms + PACKET_SILENCE_MS {
+            return;
+        }
+        self.shown_ms = now_ms;
+        let me = self.me;
+        for node in self.nodes.iter_mut().flatten() {
+            if !std::mem::take(&mut node.has_sent) && node.builder.is_empty() {
+                actions.push(node.finish(me, term));
+                node.has_sent = false;
+            }
+        }
+    }
+
     /// Forgets what was packed: bytes that will not be sent.
     pub(super) fn discard(&mut self) -> usize {
         let mut bytes = 0;
@@ -322,6 +344,7 @@ impl Node {
     }
 
     fn finish(&mut self, me: NodeId, term: u64) -> Action {
+        self.has_sent = true;
         self.number += 1;
         let payload: Bytes = self.builder.finish(me, self.number, term);
         Action::ToNode(self.id, payload)

@@ -222,6 +222,9 @@ impl Router {
             let outcome = self.membership.tick(now.ms);
             self.follow(now, &outcome);
             self.watch_nodes(now);
+            if self.is_able(now) {
+                self.fleet.show_numbers(now.ms, self.membership.term(), &mut self.actions);
+            }
         }
         self.expire(now);
         match self.phase {

@@ -42,6 +42,8 @@ impl Default for Settings {
 
 /// Between two beats of a router.
 pub const BEAT_INTERVAL_MS: u64 = 100;
+/// A node that was sent no packet for so long is sent an empty one.
+pub const PACKET_SILENCE_MS: u64 = 400;
 /// A router that has not heard a beat of its own for so long handles nothing.
 pub const SELF_SILENCE_MS: u64 = 500;
 /// How long it then waits for a fresh beat of its own to come back, holding what it has, before it throws that away.

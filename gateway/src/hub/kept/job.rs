@@ -32,14 +32,18 @@ pub(in crate::hub) enum Resumer {
     Replay { conn: ConnRef, room: Option<Arc<str>>, since: u64 },
     /// The target itself: a hole behind this place.
     Hole { since: u64 },
+    /// The target itself: somebody came who has seen more than this place, so that there may be a hole behind it.
+    Suspicion { since: u64 },
 }
 
 impl Resumer {
     const fn since(&self) -> u64 {
         match self {
-            Self::Join { since, .. } | Self::Bind { since, .. } | Self::Replay { since, .. } | Self::Hole { since } => {
-                *since
-            }
+            Self::Join { since, .. }
+            | Self::Bind { since, .. }
+            | Self::Replay { since, .. }
+            | Self::Hole { since }
+            | Self::Suspicion { since } => *since,
         }
     }
 }
@@ -85,13 +89,24 @@ pub(super) struct Job {
 impl Hub {
     /// Lets somebody wait until the target has caught up. The target's place is known.
     pub(in crate::hub) fn catch_up(&mut self, now: Now, edge: &mut dyn Edge, target: Target, resumer: Resumer) {
+        // What the newcomer has seen and the members here may not have must go to the members before it is one of them:
+        // afterwards it would get that again.
+        let mut least = resumer.since();
+        let mut resumers = Vec::new();
+        if let Some(Place::At(place)) = self.roster.place(target.0, &target.1)
+            && *place < least
+        {
+            least = *place;
+            resumers.push(Resumer::Suspicion { since: least });
+        }
+        resumers.push(resumer);
         if let Some(job) = self.kept.by_target.get(&target).and_then(|number| self.kept.jobs.get_mut(number)) {
             let reading = matches!(job.phase, Phase::Read(_));
-            let list = if reading && resumer.since() < job.from { &mut job.late } else { &mut job.resumers };
-            list.push(resumer);
+            let list = if reading && least < job.from { &mut job.late } else { &mut job.resumers };
+            list.append(&mut resumers);
             return;
         }
-        self.start_job(now, edge, target, vec![resumer]);
+        self.start_job(now, edge, target, resumers);
     }
 
     fn start_job(&mut self, now: Now, edge: &mut dyn Edge, target: Target, resumers: Vec<Resumer>) {
@@ -223,10 +238,19 @@ impl Hub {
         let whole = whole && !job.overrun;
         let covers = |since: u64| whole && info.as_ref().is_some_and(|info| info.covers(since, oldest));
         // The hole first: it moves the target's place.
-        let (holes, resumers): (Vec<_>, Vec<_>) =
-            job.resumers.into_iter().partition(|resumer| matches!(resumer, Resumer::Hole { .. }));
-        for hole in holes {
-            self.fill_hole(now, edge, &job.target, &messages, covers(hole.since()));
+        let mut resumers = Vec::new();
+        for resumer in job.resumers {
+            match resumer {
+                Resumer::Hole { since } => self.fill_hole(now, edge, &job.target, &messages, covers(since)),
+                Resumer::Suspicion { since } if covers(since) => {
+                    for shared in &messages {
+                        self.advance(now, edge, &job.target, shared);
+                    }
+                }
+                // Whether there was one, nobody can tell any more; the next copy may.
+                Resumer::Suspicion { .. } => {}
+                resumer => resumers.push(resumer),
+            }
         }
         messages.append(&mut job.live);
         messages.sort_by_key(|shared| seq_of(&shared.delivery));
@@ -263,6 +287,7 @@ impl Hub {
         for resumer in job.resumers.into_iter().chain(job.late) {
             match resumer {
                 Resumer::Hole { .. } => self.fill_hole(now, edge, &job.target, &[], false),
+                Resumer::Suspicion { .. } => {}
                 Resumer::Join { conn, on_behalf, room, .. } => {
                     self.refuse_join(now, edge, conn, on_behalf, room, failure.clone());
                 }
@@ -277,7 +302,7 @@ impl Hub {
         self.kept.held.clear();
         let jobs: Vec<_> = self.kept.jobs.drain().map(|(_, job)| job).collect();
         for mut job in jobs {
-            job.resumers.retain(|resumer| !matches!(resumer, Resumer::Hole { .. }));
+            job.resumers.retain(|resumer| !matches!(resumer, Resumer::Hole { .. } | Resumer::Suspicion { .. }));
             self.fail_job(now, edge, job, failure);
         }
     }
@@ -287,7 +312,7 @@ impl Hub {
             Resumer::Join { conn, on_behalf, room, .. } => (conn, ToShard::Joined { conn, on_behalf, room, result }),
             Resumer::Bind { conn, id, user, .. } => (conn, ToShard::Bound { conn, id, user, result }),
             Resumer::Replay { conn, room, .. } => (conn, ToShard::Replayed { conn, room, result }),
-            Resumer::Hole { .. } => return,
+            Resumer::Hole { .. } | Resumer::Suspicion { .. } => return,
         };
         edge.to_shard(conn.shard, message);
     }

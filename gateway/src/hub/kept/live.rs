@@ -203,10 +203,11 @@ impl Hub {
 
     /// The end of a turn in which all that had reached this node was applied.
     pub fn note_safe(&mut self, now: Now) {
+        self.routers.settle();
         if !self.kept.reconcile.is_running()
             && let Some(epoch) = self.kept.epoch.as_ref()
+            && let Some(safe) = self.routers.confirmed(now.ms, epoch)
         {
-            let safe = self.routers.marks(now.ms, epoch).min().unwrap_or(0);
             self.kept.safe = self.kept.safe.max(safe);
         }
     }

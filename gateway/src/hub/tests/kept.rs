@@ -7,7 +7,7 @@ use holdfast_protocol::wire::Kept;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::link::Granted;
+use crate::link::{Granted, SharedDelivery};
 
 /// What the stream holds: sequences and subjects.
 struct Stream {
@@ -342,10 +342,53 @@ fn after_lost_packets_the_stream_is_looked_at_for_everybody() {
 }
 
 #[test]
+fn a_mark_whose_packets_were_lost_hides_nothing() {
+    let mut scene = Scene::member(10);
+    scene.copy(1, 12, 8);
+    // Packet 2 carried 14 and was lost; the beat behind it was not.
+    scene.marks(14);
+    scene.marks(15);
+    scene.told_shards();
+    scene.joins(2, "r");
+    assert_eq!(scene.granted()[0].start.position, position(12));
+
+    scene.packet(3, 1, vec![]);
+    let messages = vec![(12, ROOM), (14, ROOM), (15, "hf.keep.room.other")];
+    scene.serve(&Stream { messages, ..Stream::of_room(&[]) });
+
+    assert_eq!(scene.delivered(), (vec![14], 0));
+}
+
+#[test]
+fn who_has_seen_more_than_the_members_gets_nothing_twice() {
+    let mut scene = Scene::member(10);
+    let stream = Stream::of_room(&[8, 12, 20]);
+
+    scene.joins_since(2, "e1", 12);
+    scene.serve(&stream);
+
+    let told = scene.told_shards();
+    let [(_, ToShard::Deliver(first)), (_, ToShard::Deliver(second)), (_, ToShard::Joined { result: Ok(granted), .. })] =
+        &told[..]
+    else {
+        panic!("{told:?}")
+    };
+    let seq = |shared: &SharedDelivery| shared.delivery.kept.as_ref().map(|kept| kept.seq);
+    assert_eq!((seq(first), seq(second)), (Some(12), Some(20)), "the members first");
+    assert_eq!((granted.start.position.clone(), replayed(granted)), (position(20), vec![20]));
+    scene.copy(1, 20, 12);
+    scene.copy(2, 21, 20);
+    assert_eq!(scene.delivered(), (vec![21], 0));
+}
+
+#[test]
 fn a_later_member_stands_where_routers_are() {
     let mut scene = Scene::member(10);
     scene.copy(1, 12, 8);
     scene.marks(30);
+    // What is behind the mark has come without a hole, so all before it has.
+    scene.packet(2, 1, vec![]);
+    scene.hub.note_safe(scene.now);
     scene.told_shards();
 
     scene.joins(2, "r");
