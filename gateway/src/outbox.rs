@@ -122,6 +122,20 @@ impl Outbox {
         self.append(now, Outgoing { frame, class: Class::Control })
     }
 
+    /// Takes note of a frame that was written past the queue, which must be empty: so many bytes of it; a rest waits
+    /// from now on. Returns its number.
+    pub fn written_past(&mut self, now: Now, outgoing: &Outgoing, bytes: usize) -> u64 {
+        if bytes >= outgoing.frame.len() {
+            self.last += 1;
+            return self.last;
+        }
+        let number = self.append(now, outgoing.clone());
+        if let Some(waiting) = &mut self.waiting {
+            waiting.head_written = bytes;
+        }
+        number
+    }
+
     fn append(&mut self, now: Now, outgoing: Outgoing) -> u64 {
         self.last += 1;
         let waiting = self.waiting.get_or_insert_default();

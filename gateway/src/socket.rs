@@ -56,8 +56,25 @@ pub enum Pushed {
     Overflow,
 }
 
+/// What became of a frame that was to be written at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Written {
+    /// The kernel has all of it.
+    Whole,
+    /// A part of it has left; the rest waits as this number of the queue and leaves with the next [`Socket::flush`].
+    Begun(u64),
+    /// None of it was taken: something waits already, or the socket takes nothing now. It has to be queued.
+    Not,
+}
+
 /// A socket with its queue. All calls return at once.
 pub trait Socket {
+    /// Writes a frame past the queue where nothing waits in it: what a lone message needs, without a place in a queue
+    /// for the moment in between.
+    fn write_now(&mut self, _now: Now, _outgoing: &Outgoing) -> Written {
+        Written::Not
+    }
+
     /// Queues a frame within the endpoint's bounds. Under the policy "drop oldest" this may drop older messages:
     /// their scopes are then in [`Socket::take_gaps`].
     fn push(&mut self, now: Now, outgoing: Outgoing) -> Pushed;

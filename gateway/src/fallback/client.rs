@@ -7,7 +7,7 @@ use crate::clock::Now;
 use crate::metrics::{Drop, ShardCells};
 use crate::net::Connection;
 use crate::outbox::Lost;
-use crate::socket::{Framing, Outgoing, Pushed, Socket};
+use crate::socket::{Framing, Outgoing, Pushed, Socket, Written};
 
 /// A client's socket. Most are WebSockets: the others are boxed, so that they cost those nothing.
 #[derive(Debug)]
@@ -46,6 +46,14 @@ impl Client {
 }
 
 impl Socket for Client {
+    fn write_now(&mut self, now: Now, outgoing: &Outgoing) -> Written {
+        match self {
+            Self::WebSocket(connection) => connection.write_now(now, outgoing),
+            // What a session holds goes out with the turn's answer.
+            Self::Http(_) => Written::Not,
+        }
+    }
+
     fn push(&mut self, now: Now, outgoing: Outgoing) -> Pushed {
         match self {
             // Not by way of a table of functions: this is where fan-out spends its time.

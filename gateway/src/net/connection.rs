@@ -17,7 +17,7 @@ use crate::clock::Now;
 use crate::metrics::{Drop, Opcode, ShardCells};
 use crate::outbox::{Bounds, Lost, Outbox};
 use crate::shard::ClosedBy;
-use crate::socket::{Class, Framing, Outgoing, Pushed, Socket};
+use crate::socket::{Class, Framing, Outgoing, Pushed, Socket, Written};
 use crate::ws::{self, frame};
 
 /// Frames in one write call.
@@ -251,6 +251,29 @@ impl Connection {
 }
 
 impl Socket for Connection {
+    fn write_now(&mut self, now: Now, outgoing: &Outgoing) -> Written {
+        if !self.is_open() || self.broken || !self.outbox.is_empty() {
+            return Written::Not;
+        }
+        let Some(transport) = self.transport.as_mut().filter(|transport| !transport.has_unsent()) else {
+            return Written::Not;
+        };
+        // What fails here fails again when the queue is written, and is dealt with there.
+        let Ok(bytes) = transport.try_write(&[IoSlice::new(&outgoing.frame)]) else { return Written::Not };
+        self.cells.writes.add(1);
+        self.cells.sent_bytes.add(bytes as u64);
+        let number = self.outbox.written_past(now, outgoing, bytes);
+        let waits = !self.outbox.is_empty();
+        if !waits {
+            count_sent(&self.cells, &outgoing.frame);
+        }
+        if waits || transport.has_unsent() {
+            return Written::Begun(number);
+        }
+        self.passed = number;
+        Written::Whole
+    }
+
     fn push(&mut self, now: Now, outgoing: Outgoing) -> Pushed {
         if !self.is_open() {
             if matches!(outgoing.class, Class::Message { .. }) {

@@ -25,7 +25,7 @@ use crate::net::certificates::tests::pair;
 use crate::outbox::{Bounds, WhenFull};
 use crate::session::Incoming;
 use crate::shard::ClosedBy;
-use crate::socket::{Class, Framing, Outgoing, Pushed, Socket};
+use crate::socket::{Class, Framing, Outgoing, Pushed, Socket, Written};
 use crate::ws::{self, frame};
 
 use client::Client;

@@ -286,3 +286,31 @@ fn random_use_keeps_order_and_accounts() {
         assert!(outbox.is_empty(), "seed {seed}");
     }
 }
+
+#[test]
+fn what_was_written_past_the_queue_is_numbered_and_its_rest_goes_first() {
+    let mut outbox = Outbox::default();
+    let mut lost = Lost::default();
+
+    assert_eq!(outbox.written_past(at(0), &message(b'a', 1), 10), 1);
+    assert!(outbox.is_empty());
+    assert_eq!(outbox.passed(), 1);
+    assert_eq!(outbox.written_past(at(0), &message(b'b', 1), 4), 2);
+    assert_eq!(outbox.push(at(0), message(b'c', 1), &CLOSE, &mut lost), Pushed::Queued(3));
+
+    assert_eq!((outbox.passed(), outbox.bytes()), (1, 16));
+    assert_eq!(write(&mut outbox, at(0), 6, &mut lost), b"bbbbbb");
+    assert_eq!(outbox.passed(), 2);
+    assert_eq!(drain(&mut outbox, at(0)), "c");
+}
+
+#[test]
+fn what_was_begun_past_the_queue_is_not_replaced() {
+    let mut outbox = Outbox::default();
+    let mut lost = Lost::default();
+    outbox.written_past(at(0), &keyed(b'a', 1, 7), 4);
+
+    outbox.push(at(0), keyed(b'b', 1, 7), &CLOSE, &mut lost);
+
+    assert_eq!((drain(&mut outbox, at(0)).as_str(), lost), ("ab", Lost::default()));
+}

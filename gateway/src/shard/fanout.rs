@@ -1,7 +1,8 @@
 //! Fan-out: one delivery to those of its targets that are here, encoded once, and what became of each copy.
 //!
 //! Copies go into the sockets' queues at once and are written at the end of the turn, so that all that is ready for one
-//! socket leaves in one write; only then is it known whether a copy was `written` or is `queued`.
+//! socket leaves in one write; only then is it known whether a copy was `written` or is `queued`. The copies of a turn's
+//! only message have nothing to leave with and are written straight from the loop.
 
 use holdfast_daemon::spans::Span;
 use holdfast_protocol::wire::{Delivery, ReceiptPart, Target};
@@ -13,7 +14,7 @@ use crate::clock::Now;
 use crate::link::{Key, ReceiptRef, SharedDelivery, ToHub};
 use crate::metrics::{Drop as DropReason, Reach};
 use crate::session::Event;
-use crate::socket::{OWN_STREAM, Pushed, Socket};
+use crate::socket::{OWN_STREAM, Pushed, Socket, Written};
 use crate::traces;
 
 /// What a turn has to settle at its end.
@@ -27,6 +28,8 @@ pub(super) struct Turn {
     copies: Vec<Copy>,
     /// Of sampled deliveries.
     spans: Vec<Span>,
+    /// The turn has one message: there is nothing its copies could leave together with.
+    pub(super) lone: bool,
 }
 
 /// A copy whose receipt waits for the end of the turn.
@@ -198,22 +201,22 @@ impl<S: Socket> Shard<S> {
         }
         let can_ack = copies.can_ack;
         let terms = Terms { scope: share.scope, expires_ms: fan.expires_ms, key: fan.key };
-        let pushed = copies.push(now, &mut connection.socket, terms);
         let key = Key { index, generation: connection.generation };
+        let lone = self.turn.lone && connection.dirty == CLEAN && connection.gap_queued == 0;
+        let written = if lone { copies.write_now(now, &mut connection.socket, terms) } else { Written::Not };
+        let pushed = match written {
+            Written::Whole => {
+                fan.part.written += u64::from(fan.receipt.is_some());
+                self.count_copy(fan, share, key, can_ack);
+                return;
+            }
+            Written::Begun(number) => Pushed::Queued(number),
+            Written::Not => copies.push(now, &mut connection.socket, terms),
+        };
         self.mark_dirty(index);
         match pushed {
             Pushed::Queued(number) => {
-                self.cells.deliveries[fan.reach as usize].add(1);
-                if fan.acked && can_ack {
-                    if self.acks.track(key) {
-                        fan.part.ackable += 1;
-                        if let Some(connection) = self.table.get_mut(index) {
-                            connection.session.owes(&fan.shared.delivery, share.target);
-                        }
-                    } else {
-                        self.cells.acks_untracked.add(1);
-                    }
-                }
+                self.count_copy(fan, share, key, can_ack);
                 if let (Some(receipt), Some(connection)) = (fan.receipt, self.table.get(index)) {
                     self.turn.copies.push(Copy { receipt, dirty: connection.dirty, number });
                 }
@@ -223,6 +226,21 @@ impl<S: Socket> Shard<S> {
                 fan.part.dropped += 1;
                 fan.overflowed.push(index);
                 self.count_drop(DropReason::Overflow);
+            }
+        }
+    }
+
+    /// One copy is on its way: counts it, and waits for its acknowledgement if somebody does.
+    fn count_copy(&mut self, fan: &mut Fan<'_>, share: &Share, key: Key, can_ack: bool) {
+        self.cells.deliveries[fan.reach as usize].add(1);
+        if fan.acked && can_ack {
+            if self.acks.track(key) {
+                fan.part.ackable += 1;
+                if let Some(connection) = self.table.get_mut(key.index) {
+                    connection.session.owes(&fan.shared.delivery, share.target);
+                }
+            } else {
+                self.cells.acks_untracked.add(1);
             }
         }
     }

@@ -8,7 +8,7 @@ use smallvec::{SmallVec, smallvec};
 use crate::clock::Now;
 use crate::link::SharedDelivery;
 use crate::session::{Session, Variant};
-use crate::socket::{Class, Framing, Outgoing, Pushed, Socket};
+use crate::socket::{Class, Framing, Outgoing, Pushed, Socket, Written};
 use crate::ws::frame;
 
 /// One frame; in dialect `stomp` one for each subscription that hears the delivery, and perhaps none.
@@ -54,6 +54,16 @@ impl Copies {
 
     pub(super) fn is_empty(&self) -> bool {
         self.frames.is_empty()
+    }
+
+    /// Writes it past the queue, where it is one frame and its time is not over; what else there is must be queued.
+    pub(super) fn write_now<S: Socket>(&self, now: Now, socket: &mut S, terms: Terms) -> Written {
+        let [frame] = &*self.frames else { return Written::Not };
+        if terms.expires_ms.is_some_and(|at| at < now.unix_ms) {
+            return Written::Not;
+        }
+        let class = Class::Message { scope: terms.scope, expires_ms: terms.expires_ms, key: terms.key };
+        socket.write_now(now, &Outgoing { frame: frame.clone(), class })
     }
 
     /// Queues them all; what became of the last that was not simply refused.

@@ -14,6 +14,13 @@ use crate::session::{Event, GapScope, Outcome};
 use crate::socket::{OWN_STREAM, Socket};
 
 impl<S: Socket> Shard<S> {
+    /// Carries out the only message of a turn; [`Self::finish_turn`] follows.
+    pub fn handle_lone(&mut self, now: Now, message: ToShard) {
+        self.turn.lone = true;
+        self.handle(now, message);
+        self.turn.lone = false;
+    }
+
     /// Carries out one message of the hub. A batch of them ends with [`Self::finish_turn`].
     pub fn handle(&mut self, now: Now, message: ToShard) {
         match message {

@@ -122,12 +122,17 @@ async fn serve(parts: ShardParts) -> io::Result<()> {
         tokio::select! {
             biased;
             batch = from_hub.recv() => {
-                let Some(batch) = batch else { break };
+                let Some(mut batch) = batch else { break };
+                // What came meanwhile belongs to the same turn: it leaves in the same writes.
+                while batch.len() < TURN_MESSAGES && let Ok(more) = from_hub.try_recv() {
+                    batch.extend(more);
+                }
+                let lone = batch.len() == 1;
                 let mut messages = batch.into_iter();
                 while messages.len() > 0 {
                     let (now, mut shard, mut sessions) = (clock.now(), shard.borrow_mut(), sessions.borrow_mut());
                     for message in messages.by_ref().take(TURN_MESSAGES) {
-                        handle(&mut shard, &mut sessions, now, message);
+                        handle(&mut shard, &mut sessions, now, message, lone);
                     }
                     end_turn(&mut shard, &sessions, now);
                 }
@@ -153,12 +158,14 @@ async fn serve(parts: ShardParts) -> io::Result<()> {
     Ok(())
 }
 
-fn handle(shard: &mut Shard<Client>, sessions: &mut Sessions, now: Now, message: ToShard) {
+/// `lone`: the turn has no other message.
+fn handle(shard: &mut Shard<Client>, sessions: &mut Sessions, now: Now, message: ToShard, lone: bool) {
     match message {
         ToShard::Session(ToShardOfSession::Hosted { conn, ok }) => sessions.hosted(shard, now, conn, ok),
         ToShard::Session(ToShardOfSession::Exchange { conn, asker, caller, ask }) => {
             sessions.exchange(shard, now, conn, asker, &caller, ask);
         }
+        other if lone => shard.handle_lone(now, other),
         other => shard.handle(now, other),
     }
 }

@@ -21,7 +21,7 @@ use crate::handshake::{Admission, Endpoint, Rules};
 use crate::link::{Granted, JoinFor, Key, ReceiptRef, Replay, SharedCommand, SharedDelivery, ToHub, ToShard};
 use crate::metrics::{Drop as DropReason, Transport};
 use crate::session::Incoming;
-use crate::socket::{Outgoing, Pushed, Socket};
+use crate::socket::{Outgoing, Pushed, Socket, Written};
 
 /// What a client has got, and how much its socket takes.
 #[derive(Debug, Default)]
@@ -39,6 +39,16 @@ struct Wire {
 struct FakeSocket(Rc<RefCell<Wire>>);
 
 impl Socket for FakeSocket {
+    fn write_now(&mut self, _: Now, outgoing: &Outgoing) -> Written {
+        let mut wire = self.0.borrow_mut();
+        if wire.clogged || wire.closed.is_some() || !wire.queued.is_empty() {
+            return Written::Not;
+        }
+        wire.passed += 1;
+        wire.written.push(outgoing.frame.clone());
+        Written::Whole
+    }
+
     fn push(&mut self, _: Now, outgoing: Outgoing) -> Pushed {
         let mut wire = self.0.borrow_mut();
         if wire.closed.is_some() {
@@ -358,6 +368,40 @@ fn a_receipt_tells_written_queued_dropped_and_filtered_apart() {
     assert_eq!(full.closed_with(), Some(Close::SlowConsumer.code()));
     assert_eq!(scene.shard.cells().dropped(DropReason::Overflow).value(), 1);
     assert_eq!((fine.seen().len(), other.seen().len()), (1, 0));
+}
+
+#[test]
+fn the_only_message_of_a_turn_is_written_past_the_queue_where_nothing_waits() {
+    let mut scene = Scene::new();
+    let [fine, clogged] = ["ana", "bob"].map(|user| scene.client(user, None));
+    scene.joined(&fine, "r");
+    scene.joined(&clogged, "r");
+    clogged.wire.borrow_mut().clogged = true;
+    let flushes = fine.wire.borrow().flushes;
+
+    let delivery = SharedDelivery::new(scene.delivery(vec![room("r")]), scene.router);
+    scene.shard.handle_lone(scene.now, ToShard::Deliver(Arc::new(delivery)));
+    assert_eq!(fine.types(), ["message"], "before the turn ends");
+    scene.shard.finish_turn(scene.now);
+
+    let part = scene.receipt();
+    assert_eq!((part.matched, part.written, part.queued), (2, 1, 1));
+    assert_eq!(fine.wire.borrow().flushes, flushes, "nothing was left to write");
+    assert_eq!(clogged.wire.borrow().queued.len(), 1);
+}
+
+#[test]
+fn the_only_message_of_a_turn_waits_behind_what_the_turn_has_queued() {
+    let mut scene = Scene::new();
+    let client = scene.client("ana", None);
+    scene.shard.receive(scene.now, client.key, Incoming::Text(r#"{"type":"ping","id":1}"#));
+
+    let delivery = SharedDelivery::new(scene.delivery(vec![user("ana")]), scene.router);
+    scene.shard.handle_lone(scene.now, ToShard::Deliver(Arc::new(delivery)));
+    scene.shard.finish_turn(scene.now);
+
+    assert_eq!(client.types(), ["pong", "message"]);
+    assert_eq!(scene.receipt().written, 1);
 }
 
 #[test]

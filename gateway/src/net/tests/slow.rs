@@ -45,6 +45,42 @@ fn a_slow_client_gets_everything_in_order_once_it_reads() {
 }
 
 #[test]
+fn what_is_written_past_the_queue_comes_in_order_too() {
+    run(async {
+        for (scene, mut client) in Scene::both().await {
+            let host = &scene.host;
+            let mut number: u32 = 0;
+            let outgoing = |number: u32| {
+                let mut payload = vec![b'.'; 5000];
+                payload.splice(..8, format!("{number:08}").into_bytes());
+                Outgoing { frame: frame::text(&payload), class: Class::Control }
+            };
+            // Until the kernel takes no more, in the middle of a frame or before one.
+            loop {
+                let written = host.only(|connection| connection.write_now(host.now(), &outgoing(number)));
+                number += u32::from(written != Written::Not);
+                if written != Written::Whole {
+                    break;
+                }
+            }
+            assert!(number > 1, "the kernel took none");
+            let last = host.only(|connection| connection.push(host.now(), outgoing(number)));
+            assert_eq!(last, Pushed::Queued(u64::from(number) + 1));
+            let behind = host.only(|connection| connection.write_now(host.now(), &outgoing(number)));
+            assert_eq!(behind, Written::Not, "past what waits");
+            host.only(|connection| connection.flush(host.now()));
+
+            for expected in 0..=number {
+                let (_, payload) = client.frame().await;
+                assert_eq!(payload.get(..8), Some(format!("{expected:08}").as_bytes()));
+            }
+
+            assert_eq!(host.only(|connection| connection.flush(host.now())), u64::from(number) + 1);
+        }
+    });
+}
+
+#[test]
 fn what_fits_the_kernel_is_written_at_once_in_one_call() {
     run(async {
         let scene = Scene::new();
