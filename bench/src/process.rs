@@ -4,6 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use rustix::time::{ClockId, clock_gettime};
 
 /// Resident memory in bytes.
 pub(crate) fn resident_bytes(pid: u32) -> anyhow::Result<u64> {
@@ -30,10 +31,23 @@ pub(crate) fn cpu_time(pid: u32) -> anyhow::Result<Duration> {
     Ok(Duration::from_nanos(total))
 }
 
+/// Bytes of kernel memory that sockets and what belongs to them hold on the whole machine: the slabs.
+pub(crate) fn slab_bytes() -> anyhow::Result<u64> {
+    let text = fs::read_to_string("/proc/meminfo")?;
+    let kib = text
+        .lines()
+        .find_map(|line| line.strip_prefix("Slab:"))
+        .and_then(|rest| rest.split_whitespace().next())
+        .and_then(|kib| kib.parse::<u64>().ok())
+        .context("/proc/meminfo has no Slab")?;
+    Ok(kib * 1024)
+}
+
 /// CPU time of the calling thread so far.
-pub(crate) fn thread_cpu_time() -> anyhow::Result<Duration> {
-    let text = fs::read_to_string("/proc/thread-self/schedstat")?;
-    Ok(Duration::from_nanos(first_number(&text).context("cannot read schedstat")?))
+pub(crate) fn thread_cpu_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 fn first_number(text: &str) -> Option<u64> {

@@ -40,7 +40,7 @@ enum Task {
     Check,
     /// Check the rules of this repository that no compiler checks.
     Tidy(tidy::TidyArgs),
-    /// Measure: memory per idle connection, messages per second.
+    /// Measure: memory, fan-out, routing, handshakes, clusters, beside floors and peers.
     Bench(bench::BenchArgs),
     /// Look for inputs that break a decoder.
     Fuzz(fuzz::FuzzArgs),

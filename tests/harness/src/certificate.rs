@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::crypto::aws_lc_rs;
-use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
-use rustls_pki_types::CertificateDer;
+use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 /// A self-signed certificate and its key, as files.
 #[derive(Debug)]
@@ -29,6 +30,22 @@ impl Certificate {
         std::fs::write(&certificate, made.cert.pem()).expect("write the certificate");
         std::fs::write(&key, made.signing_key.serialize_pem()).expect("write the key");
         Self { certificate, key, der: made.cert.der().clone() }
+    }
+
+    /// TLS settings of a server that shows this certificate.
+    ///
+    /// # Errors
+    /// The TLS library refuses them.
+    ///
+    /// # Panics
+    /// If the files are gone.
+    pub fn server(&self) -> Result<Arc<ServerConfig>, rustls::Error> {
+        let key = PrivateKeyDer::from_pem_file(&self.key).expect("read the key");
+        let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_protocol_versions(rustls::DEFAULT_VERSIONS)?
+            .with_no_client_auth()
+            .with_single_cert(vec![self.der.clone()], key)?;
+        Ok(Arc::new(config))
     }
 
     /// TLS settings of a client that trusts this certificate alone.

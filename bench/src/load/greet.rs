@@ -1,0 +1,80 @@
+//! How clients of Holdfast greet: dialects json and bare.
+
+use holdfast_harness::Claims;
+
+use super::open::{Duplex, Greeting, Input};
+use super::ws;
+
+/// The key of RFC 6455's own example; nobody here checks the answer to it.
+pub(crate) const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
+
+/// A client of dialect json with a token in the header, one user each: `u<number>`.
+pub(crate) struct Json {
+    pub(crate) host: String,
+    /// The rooms that the `number`th client joins.
+    pub(crate) rooms: Rooms,
+    /// The number of the first client's user.
+    pub(crate) first: usize,
+}
+
+/// A client of dialect bare, which joins by its URL.
+pub(crate) struct Bare {
+    pub(crate) host: String,
+    pub(crate) room: String,
+}
+
+/// Rooms of a client, by its number.
+pub(crate) type Rooms = Box<dyn Fn(usize) -> Vec<String> + Send + Sync>;
+
+/// No rooms.
+pub(crate) fn no_rooms() -> Rooms {
+    Box::new(|_| Vec::new())
+}
+
+/// The same room for everybody.
+pub(crate) fn one_room(room: &str) -> Rooms {
+    let room = room.to_owned();
+    Box::new(move |_| vec![room.clone()])
+}
+
+/// The user of the `number`th connection.
+pub(crate) fn user(number: usize) -> String {
+    format!("u{number}")
+}
+
+/// An upgrade request; `more` are whole header lines.
+pub(crate) fn upgrade(path: &str, host: &str, more: &str) -> String {
+    format!(
+        "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n{more}\r\n"
+    )
+}
+
+fn token(number: usize) -> String {
+    Claims::of(&user(number)).expires_in(24 * 3600).sign()
+}
+
+impl Greeting for Json {
+    fn greet(&self, number: usize, stream: &mut dyn Duplex, input: &mut Input) -> anyhow::Result<()> {
+        let number = self.first + number;
+        let more = format!("Sec-WebSocket-Protocol: holdfast.v1.json\r\nAuthorization: Bearer {}\r\n", token(number));
+        stream.write_all(upgrade("/ws/bench", &self.host, &more).as_bytes())?;
+        input.upgraded(stream)?;
+        input.expect(stream, "\"welcome\"")?;
+        for room in (self.rooms)(number) {
+            let join = serde_json::json!({"type": "join", "id": 1, "room": room});
+            stream.write_all(&ws::text(join.to_string().as_bytes()))?;
+            input.expect(stream, "\"ok\"")?;
+        }
+        Ok(())
+    }
+}
+
+impl Greeting for Bare {
+    fn greet(&self, number: usize, stream: &mut dyn Duplex, input: &mut Input) -> anyhow::Result<()> {
+        let more = format!("Sec-WebSocket-Protocol: holdfast.v1.bare\r\nAuthorization: Bearer {}\r\n", token(number));
+        let path = format!("/ws/bench?room={}", self.room);
+        stream.write_all(upgrade(&path, &self.host, &more).as_bytes())?;
+        input.upgraded(stream)
+    }
+}

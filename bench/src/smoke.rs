@@ -1,0 +1,41 @@
+//! Every scenario, as small as it can be: that each still runs and that every delivery is right. No figure matters.
+
+use std::future::Future;
+
+use clap::Parser as _;
+
+use crate::report::{Sheet, note};
+use crate::{Cli, Scenario};
+
+/// As they are typed; every option that makes a scenario what it is appears once.
+const RUNS: [&str; 13] = [
+    "idle --from 50 --to 150 --only plain-room,tls --heartbeat-seconds 1",
+    "fanout --sockets 1,20 --bytes 16,16384 --dialect json,bare --pace single,backlog --deliveries 400 --rounds 1",
+    "fanout --sockets 10 --tls --pace double,burst --deliveries 2000 --rounds 1",
+    "route --users 50 --messages 3000 --window 400 --seconds 1 --load 50 --rounds 1",
+    "route --users 50 --messages 3000 --window 400 --seconds 1 --load 10 --rounds 1 --routers 2 --gateways 2",
+    "upstream --clients 4 --messages 2000 --rounds 1",
+    "handshake --connections 30 --openers 4 --rounds 1",
+    "storm --clients 60 --nodes 2 --openers 8 --rounds 1",
+    "slow --readers 8 --slow 1 --rate 200 --bytes 32768 --seconds 3",
+    "growth --sizes 20,40 --deliveries 400",
+    "growth --sizes 20,40 --deliveries 400 --tls",
+    "cluster --nodes 2 --connections 100 --rate 200 --seconds 1 --rooms 2,100",
+    "cluster --nodes 3 --connections 20 --rate 100 --seconds 1 --rooms 2 --openers 1",
+];
+
+/// Runs them all, one after the other.
+///
+/// # Errors
+/// The first that fails, by its name.
+pub(crate) async fn run(sheet: &mut Sheet) -> anyhow::Result<()> {
+    for line in RUNS {
+        note(line);
+        let cli = Cli::try_parse_from(std::iter::once("holdfast-bench").chain(line.split(' ')))?;
+        let scenario: &Scenario = &cli.scenario;
+        // A scenario that holds this one must have a size that is known.
+        let running: std::pin::Pin<Box<dyn Future<Output = anyhow::Result<()>> + '_>> = Box::pin(scenario.run(sheet));
+        running.await.map_err(|error| error.context(line))?;
+    }
+    Ok(())
+}
