@@ -26,7 +26,7 @@ pub(crate) struct ClusterArgs {
     #[arg(long, default_value_t = 18_000)]
     pub(crate) connections: usize,
     /// Workers that open at once.
-    #[arg(long, default_value_t = 4)]
+    #[arg(long, default_value_t = 6)]
     pub(crate) openers: usize,
     /// Sends to random users a second.
     #[arg(long, default_value_t = 5_000)]
@@ -87,7 +87,7 @@ impl Run {
                 server: self.fleet.server(node),
                 first: node * self.per_node,
                 count: self.per_node,
-                openers: 8,
+                openers: 32,
                 source: node * 8,
                 rooms: self.layers.clone(),
             })?;

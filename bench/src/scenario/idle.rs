@@ -35,7 +35,7 @@ pub(crate) struct IdleArgs {
     /// How long to look at the CPU of connections with a heartbeat of 25 s; 0 for not at all.
     #[arg(long, default_value_t = 30)]
     pub(crate) heartbeat_seconds: u64,
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 3)]
     pub(crate) rounds: usize,
 }
 

@@ -99,8 +99,9 @@ impl Way {
             }
             self.publisher.flush()?;
             // Half a window may be on its way before anybody looks.
-            if self.total.is_multiple_of((window / 2).next_multiple_of(batch)) {
-                self.swarm.at_least(self.total.saturating_sub(window / 2) * self.fan)?;
+            let step = (window / 2).next_multiple_of(batch);
+            if self.total.is_multiple_of(step) {
+                self.swarm.at_least(self.total.saturating_sub(window - step.min(window)) * self.fan)?;
             }
         }
         self.settle()?;
@@ -177,23 +178,28 @@ fn floor(fleet: &Fleet, bytes: usize) -> anyhow::Result<Way> {
 
 fn round(args: &RouteArgs, ours: &mut Way, floor: &mut Way, parts: &[Part], sheet: &mut Sheet) -> anyhow::Result<()> {
     let mut rate = 0.0;
-    for (case, batch, messages) in [("one by one", 1, args.messages / 3), ("batches of 100", 100, args.messages)] {
-        let case = format!("saturated, {case}");
+    let cases = [
+        ("saturated, batches of 100", 100, args.window, args.messages),
+        ("saturated, one by one", 1, args.window, args.messages / 3),
+        // What is sent at the pace of its arrival has little to leave together with: the rate that loads are shares of.
+        ("one by one, 100 on their way", 1, 100, args.messages / 3),
+    ];
+    for (case, batch, window, messages) in cases {
         let before = Usage::of(parts)?;
-        let took = ours.saturate(messages, batch, args.window, args.bytes)?;
+        let took = ours.saturate(messages, batch, window, args.bytes)?;
         let used = Usage::of(parts)?.since(&before);
         rate = per_second(messages, took);
-        sheet.add(&case, "messages", "/s", rate);
+        sheet.add(case, "messages", "/s", rate);
         for (name, cpu) in &used {
-            sheet.add(&case, &format!("CPU per message, {name}"), "µs", micros_each(*cpu, messages));
+            sheet.add(case, &format!("CPU per message, {name}"), "µs", micros_each(*cpu, messages));
             if *name == "router" {
-                sheet.add(&case, "messages per second of router CPU", "/s", per_second(messages, *cpu));
+                sheet.add(case, "messages per second of router CPU", "/s", per_second(messages, *cpu));
             }
         }
         let all = used.iter().map(|(_, cpu)| *cpu).sum();
-        sheet.add(&case, "CPU per message, all processes", "µs", micros_each(all, messages));
-        let took = floor.saturate(messages, batch, args.window, args.bytes)?;
-        sheet.add(&case, "messages, NATS alone", "/s", per_second(messages, took));
+        sheet.add(case, "CPU per message, all processes", "µs", micros_each(all, messages));
+        let took = floor.saturate(messages, batch, window, args.bytes)?;
+        sheet.add(case, "messages, NATS alone", "/s", per_second(messages, took));
     }
     for load in &args.load {
         #[expect(clippy::cast_precision_loss, reason = "a percentage")]
