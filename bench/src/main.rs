@@ -65,7 +65,7 @@ enum Scenario {
     /// Holdfast beside NATS' own WebSocket listener and beside Centrifugo, where CENTRIFUGO_BIN names it.
     Peers(peers::PeersArgs),
     /// Every scenario, small: fails on a wrong delivery and never on a time.
-    Smoke,
+    Smoke(smoke::SmokeArgs),
     /// Writes docs/benchmarks.md from a record.
     Render(render::RenderArgs),
     /// How a record differs from an older one of the same machine and commands.
@@ -93,7 +93,7 @@ impl Scenario {
             Self::Growth(_) => "growth",
             Self::Cluster(_) => "cluster",
             Self::Peers(_) => "peers",
-            Self::Smoke => "smoke",
+            Self::Smoke(_) => "smoke",
             Self::Render(_) => "render",
             Self::Compare { .. } => "compare",
             Self::Worker => "worker",
@@ -112,7 +112,7 @@ impl Scenario {
             Self::Growth(args) => growth::run(args, sheet).await,
             Self::Cluster(args) => cluster::run(args, sheet).await,
             Self::Peers(args) => peers::run(args, sheet).await,
-            Self::Smoke => smoke::run(sheet).await,
+            Self::Smoke(args) => smoke::run(args, sheet).await,
             Self::Render(args) => render::run(args),
             Self::Compare { new, old } => compare(new, old),
             Self::Worker => worker::run(),

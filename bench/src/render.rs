@@ -86,6 +86,10 @@ fn page(record: &Record, remarks: &str, plots: &str) -> anyhow::Result<String> {
 
 fn section(outcome: &Outcome) -> anyhow::Result<String> {
     let mut out = format!("\n### {}\n\n", outcome.scenario);
+    if outcome.scenario == "peers" {
+        writeln!(out, "`{}`, at {}\n\n{}", outcome.command, outcome.commit, side_by_side(outcome)?)?;
+        return Ok(out);
+    }
     writeln!(out, "`{}`, at {}\n\n| case | figure | |\n|---|---|---:|", outcome.command, outcome.commit)?;
     let mut last = "";
     for row in &outcome.rows {
@@ -93,6 +97,36 @@ fn section(outcome: &Outcome) -> anyhow::Result<String> {
         last = &row.case;
         writeln!(out, "| {case} | {} | {} |", row.what, row.shown())?;
     }
+    Ok(out)
+}
+
+/// A column for each system, and how many times better the first is than the second: what costs less, or comes faster.
+fn side_by_side(outcome: &Outcome) -> anyhow::Result<String> {
+    let mut systems: Vec<&str> = Vec::new();
+    let mut figures: Vec<(&str, &str)> = Vec::new();
+    for row in &outcome.rows {
+        if !systems.contains(&row.case.as_str()) {
+            systems.push(&row.case);
+        }
+        if !figures.contains(&(&row.what, &row.unit)) {
+            figures.push((&row.what, &row.unit));
+        }
+    }
+    let mut out = format!("| | {} | first : second |\n|---|", systems.join(" | "));
+    out.push_str(&"---:|".repeat(systems.len() + 1));
+    for (what, unit) in figures {
+        let value =
+            |system: &str| outcome.rows.iter().find(|row| row.case == system && row.what == what).map(Row::median);
+        write!(out, "\n| {what}, {unit} |")?;
+        for system in &systems {
+            write!(out, " {} |", value(system).map_or_else(|| "–".to_owned(), number))?;
+        }
+        let pair =
+            systems.first().and_then(|system| value(system)).zip(systems.get(1).and_then(|system| value(system)));
+        let ratio = pair.map(|(first, second)| if unit == "/s" { first / second } else { second / first });
+        write!(out, " {} |", ratio.map_or_else(|| "–".to_owned(), |ratio| format!("{} ×", number(ratio))))?;
+    }
+    out.push('\n');
     Ok(out)
 }
 

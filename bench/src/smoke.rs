@@ -2,10 +2,20 @@
 
 use std::future::Future;
 
-use clap::Parser as _;
+use anyhow::{bail, ensure};
+use clap::{Args, Parser as _};
 
+use crate::load::token;
 use crate::report::{Sheet, note};
 use crate::{Cli, Scenario};
+
+/// What is to be shown.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct SmokeArgs {
+    /// That each scenario notices a wrong delivery: one is planted, and it must fail because of it.
+    #[arg(long)]
+    pub(crate) planted: bool,
+}
 
 /// As they are typed; every option that makes a scenario what it is appears once.
 const RUNS: [&str; 13] = [
@@ -28,14 +38,27 @@ const RUNS: [&str; 13] = [
 ///
 /// # Errors
 /// The first that fails, by its name.
-pub(crate) async fn run(sheet: &mut Sheet) -> anyhow::Result<()> {
+pub(crate) async fn run(args: &SmokeArgs, sheet: &mut Sheet) -> anyhow::Result<()> {
+    token::plant(args.planted);
     for line in RUNS {
+        // Nobody sends a message in these.
+        if args.planted && (line.starts_with("idle") || line.starts_with("handshake")) {
+            continue;
+        }
         note(line);
         let cli = Cli::try_parse_from(std::iter::once("holdfast-bench").chain(line.split(' ')))?;
         let scenario: &Scenario = &cli.scenario;
         // A scenario that holds this one must have a size that is known.
         let running: std::pin::Pin<Box<dyn Future<Output = anyhow::Result<()>> + '_>> = Box::pin(scenario.run(sheet));
-        running.await.map_err(|error| error.context(line))?;
+        match running.await {
+            Ok(()) if args.planted => bail!("{line}: did not notice a wrong delivery"),
+            Err(error) if args.planted => {
+                let why = format!("{error:#}");
+                ensure!(why.contains("wrong delivery"), "{line}: failed of something else: {why}");
+                note(&format!("    noticed: {why}"));
+            }
+            other => other.map_err(|error| error.context(line))?,
+        }
     }
     Ok(())
 }
