@@ -191,7 +191,7 @@ mod tests {
         let text = |budget: &Budget, value: f64| budget.judge(&record(value)).text;
 
         assert_eq!(text(&BUDGETS[0], 1536.0), "met");
-        assert_eq!(text(&BUDGETS[0], 1689.6), "**missed by 10.0 %**");
+        assert_eq!(text(&BUDGETS[0], 1920.0), "**missed by 25.0 %**");
         assert_eq!(text(&BUDGETS[1], 1.0), "not measured");
     }
 }

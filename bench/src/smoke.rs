@@ -20,7 +20,7 @@ pub(crate) struct SmokeArgs {
 /// As they are typed; every option that makes a scenario what it is appears once.
 const RUNS: [&str; 13] = [
     "idle --from 50 --to 150 --only plain-room,tls --heartbeat-seconds 1",
-    "fanout --sockets 1,20 --bytes 16,16384 --dialect json,bare --pace single,backlog --deliveries 400 --rounds 1",
+    "fanout --sockets 1,20 --bytes 16,16384 --dialect json,bare,stomp --pace single,backlog --deliveries 400 --rounds 1",
     "fanout --sockets 10 --tls --pace double,burst --deliveries 2000 --rounds 1",
     "route --users 50 --messages 3000 --window 400 --seconds 1 --load 50 --rounds 1",
     "route --users 50 --messages 3000 --window 400 --seconds 1 --load 10 --rounds 1 --routers 2 --gateways 2",

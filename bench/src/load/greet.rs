@@ -23,6 +23,12 @@ pub(crate) struct Bare {
     pub(crate) room: String,
 }
 
+/// A client of dialect stomp, version 1.2, subscribed to the room's topic.
+pub(crate) struct Stomp {
+    pub(crate) host: String,
+    pub(crate) room: String,
+}
+
 /// Rooms of a client, by its number.
 pub(crate) type Rooms = Box<dyn Fn(usize) -> Vec<String> + Send + Sync>;
 
@@ -76,5 +82,20 @@ impl Greeting for Bare {
         let path = format!("/ws/bench?room={}", self.room);
         stream.write_all(upgrade(&path, &self.host, &more).as_bytes())?;
         input.upgraded(stream)
+    }
+}
+
+impl Greeting for Stomp {
+    fn greet(&self, number: usize, stream: &mut dyn Duplex, input: &mut Input) -> anyhow::Result<()> {
+        let more = "Sec-WebSocket-Protocol: v12.stomp\r\n";
+        stream.write_all(upgrade("/ws/bench", &self.host, more).as_bytes())?;
+        input.upgraded(stream)?;
+        let token = token(number);
+        let connect = format!("CONNECT\naccept-version:1.2\nhost:x\nAuthorization:Bearer {token}\n\n\0");
+        stream.write_all(&ws::text(connect.as_bytes()))?;
+        input.expect(stream, "CONNECTED\n")?;
+        let subscribe = format!("SUBSCRIBE\nid:0\ndestination:/topic/{}\nreceipt:0\n\n\0", self.room);
+        stream.write_all(&ws::text(subscribe.as_bytes()))?;
+        input.expect(stream, "RECEIPT\n")
     }
 }

@@ -11,7 +11,7 @@ use crate::clock;
 use crate::cores;
 use crate::floor::Spent;
 use crate::floor::send_loop::{Drive, SendLoop};
-use crate::load::greet::{Bare, Json, one_room};
+use crate::load::greet::{Bare, Json, Stomp, one_room};
 use crate::load::{Opening, Swarm, token};
 use crate::report::{Sheet, note};
 use crate::system::{Fleet, Shape, Usage, used_by};
@@ -60,6 +60,7 @@ pub(crate) enum Pace {
 pub(crate) enum Dialect {
     Json,
     Bare,
+    Stomp,
 }
 
 pub(crate) const ROOM: &str = "bench/fanout";
@@ -219,5 +220,6 @@ fn opening(fleet: &Fleet, dialect: Dialect) -> Opening {
     match dialect {
         Dialect::Json => opening.greeting(Json { host, rooms: one_room(ROOM), first: 0 }),
         Dialect::Bare => opening.greeting(Bare { host, room: ROOM.to_owned() }),
+        Dialect::Stomp => opening.greeting(Stomp { host, room: ROOM.to_owned() }),
     }
 }

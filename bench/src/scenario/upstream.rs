@@ -169,7 +169,7 @@ mod tests {
     #[test]
     fn what_clients_say_is_json() {
         let frame = message("send", "sent", "\"id\":1,", &token::payload(0, 1, 2, 64));
-        let text = frame.get(8..).unwrap();
+        let text = frame.get(6..).unwrap();
         let value: serde_json::Value = serde_json::from_slice(text).unwrap();
         assert_eq!((value["type"].as_str(), value["id"].as_u64()), (Some("send"), Some(1)));
     }
