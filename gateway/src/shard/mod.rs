@@ -9,6 +9,7 @@
 mod acks;
 mod actions;
 mod commands;
+mod dirty;
 mod drain;
 mod fanout;
 mod frames;
@@ -36,15 +37,15 @@ use crate::clock::Now;
 use crate::handshake::{Admission, WhenFull};
 use crate::link::{ConnRef, Key, ToHub, id_for_shard};
 use crate::metrics::{Initiator, ShardCells, Transport};
-use crate::session::{Actions, Event, GapScope, Incoming, Session};
-use crate::socket::{OWN_STREAM, Socket};
+use crate::session::{Actions, Event, Incoming, Session};
+use crate::socket::Socket;
 use crate::traces;
 use acks::Acks;
 use commands::Operations;
 use drain::Drain;
 use fanout::Turn;
 use replay::Lag;
-use table::{CLEAN, Connection, Table};
+use table::{Connection, Table};
 
 /// Where a shard leaves what the hub shall know.
 pub trait HubPort {
@@ -369,57 +370,5 @@ impl<S: Socket> Shard<S> {
             self.cells.memberships.sub(1);
             self.to_hub.push(ToHub::Leave { shard: self.settings.number, room, cause });
         }
-    }
-
-    fn mark_dirty(&mut self, index: u32) {
-        if let Some(connection) = self.table.get_mut(index)
-            && connection.dirty == CLEAN
-        {
-            connection.dirty = self.turn.add_dirty(index);
-        }
-    }
-
-    fn forget_dirty(&mut self, index: u32) {
-        if let Some(connection) = self.table.get_mut(index)
-            && connection.dirty != CLEAN
-        {
-            self.turn.forget_dirty(connection.dirty);
-            connection.dirty = CLEAN;
-        }
-    }
-
-    /// Tells sessions of messages that "drop oldest" took, and writes every dirty socket once.
-    fn flush_dirty(&mut self, now: Now) {
-        let mut next = 0;
-        while let Some(index) = self.turn.dirty(next) {
-            let place = next;
-            next += 1;
-            let Some(index) = index else { continue };
-            let Some(connection) = self.table.get_mut(index) else { continue };
-            let gaps = connection.socket.take_gaps();
-            for scope in gaps {
-                self.tell_gap(now, index, scope);
-            }
-            let Some(connection) = self.table.get_mut(index) else { continue };
-            connection.dirty = CLEAN;
-            let passed = connection.socket.flush(now);
-            self.turn.set_passed(place, passed);
-            if connection.gap_queued > 0 && passed >= connection.gap_queued {
-                connection.gap_queued = 0;
-                self.feed(now, index, Event::GapsWritten);
-            }
-        }
-    }
-
-    fn tell_gap(&mut self, now: Now, index: u32, scope: u32) {
-        let scope = if scope == OWN_STREAM {
-            GapScope::Own
-        } else {
-            match self.table.rooms.name_if_there(scope) {
-                Some(room) => GapScope::Room(Arc::clone(room)),
-                None => return,
-            }
-        };
-        self.feed(now, index, Event::Gap { scope });
     }
 }

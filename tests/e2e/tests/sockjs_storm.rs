@@ -3,12 +3,12 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use futures_util::future::join_all;
 use holdfast_harness::client::{HttpSession, messages};
 use holdfast_harness::http::Response;
 use holdfast_harness::wait::{pause, within};
 use holdfast_harness::{Cluster, unique};
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 
 use crate::kept::keep;
 
@@ -96,7 +96,8 @@ async fn a_thousand_sessions_lose_and_double_nothing_when_a_gateway_dies() {
     let mut cluster = builder.start().await;
     let service = cluster.service().await;
     let gateways: Vec<_> = cluster.gateways().iter().map(|gateway| gateway.listen()).collect();
-    let followers = (0..SESSIONS).map(|number| {
+    let mut followers = JoinSet::new();
+    for number in 0..SESSIONS {
         let follower = Follower {
             gateways: gateways.clone(),
             turn: number,
@@ -106,9 +107,8 @@ async fn a_thousand_sessions_lose_and_double_nothing_when_a_gateway_dies() {
             since: None,
             sessions: 0,
         };
-        tokio::spawn(follower.follow())
-    });
-    let followers: Vec<_> = followers.collect();
+        followers.spawn(follower.follow());
+    }
     within(Duration::from_secs(120), "every session is in its room", async || {
         for room in 0..ROOMS {
             let members = service.try_query(&format!("room.r{room}"), "").await?;
@@ -129,8 +129,7 @@ async fn a_thousand_sessions_lose_and_double_nothing_when_a_gateway_dies() {
         }
     }
 
-    let done = tokio::time::timeout(Duration::from_secs(180), join_all(followers)).await.expect("all is read in time");
-    let done: Vec<_> = done.into_iter().map(|follower| follower.expect("a follower that does not panic")).collect();
+    let done = tokio::time::timeout(Duration::from_secs(180), followers.join_all()).await.expect("all is read in time");
     for follower in &done {
         assert_eq!(follower.seen, (0..MESSAGES).map(Value::from).collect::<Vec<_>>(), "{}", follower.user);
     }
