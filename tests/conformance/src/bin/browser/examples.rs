@@ -83,8 +83,15 @@ pub(crate) async fn all(browser: &mut Browser, tools: &Tools) -> anyhow::Result<
 
 /// Two people on two gateways, in service as it is meant: the login has set a cookie.
 async fn chat(browser: &mut Browser, tools: &Tools, service: &str) -> anyhow::Result<usize> {
-    let cluster =
-        Cluster::builder().routers(2).gateways(2).gateway_setting("HOLDFAST_SOCKJS__PATHS", "/ws").start().await;
+    let cluster = Cluster::builder()
+        .routers(2)
+        .gateways(2)
+        .gateway_setting("HOLDFAST_SOCKJS__PATHS", "/ws")
+        // SockJS offers no sub-protocol, and the cookie says who it is: STOMP must be what comes first here.
+        .gateway_setting("HOLDFAST_ENDPOINTS__DEFAULT__PATH", "/ws")
+        .gateway_setting("HOLDFAST_ENDPOINTS__DEFAULT__DIALECTS", "stomp,json,bare")
+        .start()
+        .await;
     let info = holdfast_harness::http::get(cluster.gateway(0).listen(), "/ws/info").await;
     if info.status != 200 {
         skipped(&format!("{service}: the gateway does not speak SockJS"));
@@ -102,7 +109,8 @@ async fn chat(browser: &mut Browser, tools: &Tools, service: &str) -> anyhow::Re
         ("/sockjs.min.js", tools.library("sockjs-client/dist/sockjs.min.js")),
         ("/stomp.min.js", tools.library("stompjs/lib/stomp.min.js")),
     ]);
-    let cookie = format!("holdfast_token={}; Path=/", Claims::of("ana").sign());
+    // Cookies know no ports: this one is not for the next example.
+    let cookie = format!("holdfast_token={}; Path=/ws", Claims::of("ana").sign());
     let gateways = cluster.gateways().iter().map(Gateway::listen).collect();
     let (address, given) = Front { files, cookie: Some(cookie), sockets: "/ws", gateways }.serve().await?;
     let mut tabs = Vec::new();
