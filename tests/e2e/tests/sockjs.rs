@@ -97,7 +97,7 @@ async fn framed_and_plain_clients_of_each_dialect_are_in_one_room() {
     stomp.tell(&format!("CONNECT\naccept-version:1.2\nAuthorization:Bearer {token}\n\n\0")).await;
     assert!(stomp.message().await.starts_with("CONNECTED\nversion:1.2\n"));
     stomp.tell_raw(r#"["SUBSCRIBE\nid:0\ndestination:/topic/r\n","receipt:7\n\n\u0000"]"#).await;
-    assert_eq!(stomp.message().await, "RECEIPT\nreceipt-id:7\n\n\0");
+    assert!(stomp.message().await.starts_with("RECEIPT\nreceipt-id:7\n"));
     let raw = cluster.gateway(1).client().path("/ws/websocket").user("bob").open().await;
     let plain = cluster.gateway(1).client().path("/ws").user("eve").open().await;
     raw.join("r").await;
