@@ -1,6 +1,6 @@
 //! Kept messages: to each client that is there or comes back, every one, in order, once, or an honest `recovered:false`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::spans::Members;
 use super::{Report, Rule, Violation};
@@ -9,7 +9,7 @@ use crate::history::{Answer, ClientNumber, Event, History, Kind, Life, Name, Pos
 pub(super) fn check(history: &History, members: &Members, report: &mut Report) {
     acknowledged_is_stored(history, report);
     for (number, life) in (0..).zip(&history.clients) {
-        let mut walk = Walk { history, number, reached: HashMap::new(), report };
+        let mut walk = Walk { history, number, reached: HashMap::new(), gapped: HashSet::new(), report };
         walk.life(life);
         walk.rest(life, members);
     }
@@ -35,6 +35,8 @@ struct Walk<'a> {
     number: ClientNumber,
     /// The last sequence that it has, or need not have.
     reached: HashMap<Target, u64>,
+    /// Where it was told that something is missing: what comes counts again when it has asked for it from there on.
+    gapped: HashSet<Target>,
     report: &'a mut Report,
 }
 
@@ -44,6 +46,7 @@ impl Walk<'_> {
             match &entry.event {
                 Event::Welcome { resumed, .. } => self.begin(Target::User(life.user), resumed, entry.at),
                 Event::Joined(room, resumed) => self.begin(Target::Room(*room), resumed, entry.at),
+                Event::Gap(Some(target)) => drop(self.gapped.insert(*target)),
                 Event::Seen { target, name, kept: Some(position) } => self.seen(*target, *name, position, entry.at),
                 _ => {}
             }
@@ -52,6 +55,9 @@ impl Walk<'_> {
 
     fn begin(&mut self, target: Target, resumed: &Resumed, at: u64) {
         let Resumed { since, position, recovered } = resumed;
+        if since.is_some() {
+            self.gapped.remove(&target);
+        }
         match (since, recovered) {
             (Some(_), Some(true)) => self.report.figures.resumed += 1,
             (Some(since), _) => {
@@ -89,6 +95,9 @@ impl Walk<'_> {
         if position.epoch != self.history.epoch || known != Some(name) {
             let what = format!("{name:?} came as {position}; the stream has {known:?} there");
             self.violation(Rule::KeptUnknown, target, at, what);
+            return;
+        }
+        if self.gapped.contains(&target) {
             return;
         }
         if let Some(&reached) = self.reached.get(&target) {

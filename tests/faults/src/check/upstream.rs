@@ -24,13 +24,18 @@ pub(super) fn check(history: &History, report: &mut Report) {
     let mut heard: HashMap<(ClientNumber, u32), u32> = HashMap::new();
     let mut last: HashMap<(u8, ClientNumber), u32> = HashMap::new();
     for one in &history.heard {
-        *heard.entry((one.client, one.number)).or_default() |= 1 << one.listener;
+        let listeners = heard.entry((one.client, one.number)).or_default();
+        if *listeners & (1 << one.listener) != 0 {
+            let what = format!("listener {} heard {} twice", one.listener, one.number);
+            violation(report, Rule::UpstreamTwiceOrLate, one.client, one.at, what);
+        }
+        *listeners |= 1 << one.listener;
         let before = last.insert((one.listener, one.client), one.number);
         let connection = |number: u32| {
             let sendings = sendings.get(one.client as usize)?;
             Some(sendings.get(&number)?.connection)
         };
-        if let Some(before) = before.filter(|before| *before >= one.number)
+        if let Some(before) = before.filter(|before| *before > one.number)
             && connection(before) == connection(one.number)
         {
             let what = format!("listener {} heard {} after {before}", one.listener, one.number);

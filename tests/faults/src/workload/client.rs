@@ -68,6 +68,8 @@ pub struct Client {
     shared: Arc<Shared>,
     random: Random,
     positions: HashMap<Target, Position>,
+    /// Where something is missing: not moved by what comes until it was asked for.
+    gaps: HashSet<Target>,
     sends: u32,
 }
 
@@ -83,7 +85,7 @@ impl Client {
         let user = shared.plan.users[number as usize];
         let token = Claims::of(&Target::User(user).key()).expires_in(6 * 3600).sign();
         shared.status(number).wanted = shared.plan.rooms[number as usize].iter().copied().collect();
-        Self { number, user, token, shared, random, positions: HashMap::new(), sends: 0 }
+        Self { number, user, token, shared, random, positions: HashMap::new(), gaps: HashSet::new(), sends: 0 }
     }
 
     /// Lives until the end of the run, or its farewell.
@@ -323,7 +325,7 @@ impl Session<'_> {
         let target = frame.room.as_deref().map_or(Some(Target::User(self.client.user)), Target::room);
         let (Some(target), Some(name)) = (target, frame.name()) else { return Ok(()) };
         let kept = frame.kept(&self.client.shared.recorder);
-        if let Some(position) = &kept {
+        if let Some(position) = kept.as_ref().filter(|_| !self.client.gaps.contains(&target)) {
             self.client.positions.insert(target, position.clone());
         }
         self.client.note(Event::Seen { target, name, kept });
@@ -355,6 +357,9 @@ impl Session<'_> {
     /// What an answer says about a stream; moves the client's position where there is nothing to come.
     fn resumed(&mut self, target: Target, since: Option<Position>, frame: &Frame<'_>) -> Resumed {
         let position = frame.position(&self.client.shared.recorder);
+        if since.is_some() {
+            self.client.gaps.remove(&target);
+        }
         if frame.recovered != Some(true)
             && let Some(position) = &position
         {
@@ -409,11 +414,13 @@ impl Session<'_> {
         match frame.room.as_deref().map(Target::room) {
             Some(Some(Target::Room(room))) => {
                 self.client.note(Event::Gap(Some(Target::Room(room))));
+                self.client.gaps.insert(Target::Room(room));
                 self.join(room).await
             }
             // Its own stream is asked for with the credential: on another connection.
             _ => {
                 self.client.note(Event::Gap(Some(Target::User(self.client.user))));
+                self.client.gaps.insert(Target::User(self.client.user));
                 Err(Way::Dropped)
             }
         }
