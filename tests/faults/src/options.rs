@@ -48,6 +48,9 @@ pub struct Options {
     /// A folder for what each process said.
     #[arg(long)]
     pub logs: Option<PathBuf>,
+    /// Run nothing: write the page of figures from what is recorded in the folder.
+    #[arg(long, requires = "record")]
+    pub write: bool,
     /// A folder for the figures as JSON, one file for each way to run; the page beside it is written anew from all of them.
     #[arg(long)]
     pub record: Option<PathBuf>,
@@ -79,6 +82,9 @@ impl Options {
                     command.push_str(" --steady");
                 }
             }
+        }
+        if self.overlap_may_double {
+            command.push_str(" --overlap-may-double");
         }
         if !self.only.is_empty() {
             let only: Vec<_> = self.only.iter().map(|kind| kind.name()).collect();

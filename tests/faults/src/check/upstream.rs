@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use super::{Report, Rule, Violation};
 use crate::history::{ClientNumber, Event, History, Life};
 
-/// An answer is due after this.
-const ANSWER_MS: u64 = 10_000;
+/// An answer is due after this: a client gives up a gateway that is silent for 13 s, frozen or not.
+const ANSWER_MS: u64 = 16_000;
 /// A fault may swallow what was on its way when it struck.
 const UNDER_WAY_MS: u64 = 1_500;
 
