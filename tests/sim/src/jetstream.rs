@@ -33,6 +33,8 @@ const MESSAGES_MAX: usize = 600;
 const AGE_MAX_MS: u64 = 40_000;
 /// How long an id is known.
 const DUPLICATES_MS: u64 = 60_000;
+/// How far a replica lags behind.
+const LAG_MAX_MS: u64 = 600;
 /// End of a batch, and nothing there.
 const END_OF_BATCH: u16 = 204;
 const NOT_FOUND: u16 = 404;
@@ -67,6 +69,8 @@ pub struct JetStream {
     pub away_until_ms: u64,
     /// Takes its time to answer until then.
     pub slow_until_ms: u64,
+    /// Some of its replicas lag behind until then.
+    pub lagging_until_ms: u64,
     /// When the present stream was made.
     pub born_ms: u64,
     /// All that was ever stored.
@@ -87,6 +91,7 @@ impl JetStream {
             asked: VecDeque::new(),
             away_until_ms: 0,
             slow_until_ms: 0,
+            lagging_until_ms: 0,
             born_ms: 0,
             log: Log::default(),
         }
@@ -182,7 +187,15 @@ impl JetStream {
             return;
         };
         if request.subject == kept::direct_get(STREAM) {
-            stream.read(bus, rng, at, request, &body);
+            let lag_ms = if now_ms < self.lagging_until_ms && rng.chance(300) { rng.below(LAG_MAX_MS) } else { 0 };
+            stream.read(bus, rng, at, request, &body, lag_ms);
+        } else if request.subject == kept::leader_get(STREAM) {
+            let last = body["last_by_subj"].as_str().and_then(|subject| stream.subjects.get(subject)?.last());
+            let answer = match last {
+                Some(seq) => json!({ "message": { "seq": seq } }),
+                None => json!({ "error": { "code": NOT_FOUND, "err_code": 10037 } }),
+            };
+            reply(bus, rng, at, request, answer.to_string());
         } else {
             reply(bus, rng, at, request, stream.info(body["subjects_filter"].as_str()).to_string());
         }
@@ -266,12 +279,12 @@ impl Stream {
     }
 
     /// A batch: fewer at once than asked for, as where a server looks at bytes.
-    fn read(&self, bus: &mut Bus, rng: &mut Rng, at: (u64, Link), request: &Message, body: &Value) {
+    fn read(&self, bus: &mut Bus, rng: &mut Rng, at: (u64, Link), request: &Message, body: &Value, lag_ms: u64) {
         let Some(to) = request.reply.clone() else { return };
         let (from, filter) = (body["seq"].as_u64().unwrap_or(1), body["next_by_subj"].as_str().unwrap_or(">"));
         let wanted = usize::try_from(body["batch"].as_u64().unwrap_or(1)).unwrap_or(1).min(1 + rng.index(12));
-        let found: Vec<_> =
-            self.messages.range(from..).filter(|(_, it)| crate::bus::matches(filter, &it.subject)).collect();
+        let found = self.messages.range(from..).filter(|(_, it)| crate::bus::matches(filter, &it.subject));
+        let found: Vec<_> = found.filter(|(_, it)| it.stored_ms + lag_ms <= at.0).collect();
         let mut end = Message::new(to.clone(), Bytes::new());
         end.status = Some(if found.is_empty() { NOT_FOUND } else { END_OF_BATCH });
         for (place, (seq, stored)) in found.iter().take(wanted).enumerate() {

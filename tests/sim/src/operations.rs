@@ -212,6 +212,7 @@ impl World {
                 }
             }
             9 => self.stream.away_until_ms = until_ms,
+            10 if self.rng.chance(500) => self.stream.lagging_until_ms = until_ms,
             10 => self.stream.slow_until_ms = until_ms,
             11 if self.rng.chance(150) => self.stream.delete(),
             11 => self.drain(),
@@ -282,7 +283,7 @@ impl World {
             gateway.frozen_until_ms = 0;
             gateway.behind_until_ms = 0;
         }
-        (self.stream.away_until_ms, self.stream.slow_until_ms) = (0, 0);
+        (self.stream.away_until_ms, self.stream.slow_until_ms, self.stream.lagging_until_ms) = (0, 0, 0);
         self.weather_until_ms = self.now_ms;
         for until_ms in self.cut_until.values_mut() {
             *until_ms = self.now_ms;

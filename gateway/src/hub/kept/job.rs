@@ -91,7 +91,8 @@ impl Hub {
     pub(in crate::hub) fn catch_up(&mut self, now: Now, edge: &mut dyn Edge, target: Target, resumer: Resumer) {
         // What the newcomer has seen and the members here may not have must go to the members before it is one of them:
         // afterwards it would get that again.
-        let mut least = resumer.since();
+        let since = resumer.since();
+        let mut least = since;
         let mut resumers = Vec::new();
         if let Some(Place::At(place)) = self.roster.place(target.0, &target.1)
             && *place < least
@@ -101,8 +102,10 @@ impl Hub {
         }
         resumers.push(resumer);
         if let Some(job) = self.kept.by_target.get(&target).and_then(|number| self.kept.jobs.get_mut(number)) {
-            let reading = matches!(job.phase, Phase::Read(_));
-            let list = if reading && least < job.from { &mut job.late } else { &mut job.resumers };
+            let is_before = matches!(job.phase, Phase::Read(_)) && least < job.from;
+            // The stream was looked at before this position came to be: the look cannot tell that all is there.
+            let is_news = since != u64::MAX && job.info.as_ref().is_some_and(|info| since > info.last);
+            let list = if is_before || is_news { &mut job.late } else { &mut job.resumers };
             list.append(&mut resumers);
             return;
         }

@@ -230,6 +230,27 @@ fn who_resumes_gets_what_was_missed_and_nothing_twice() {
 }
 
 #[test]
+fn who_has_seen_more_than_a_look_under_way_is_looked_at_anew() {
+    let mut scene = Scene::member(10);
+    scene.joins_since(2, "e1", 4);
+    let mut stream = Stream::of_room(&[3, 5, 8, 10]);
+    let look = scene.published("$JS.API.STREAM.INFO.");
+    for answer in stream.answers(&look[0]) {
+        scene.hub.on_inbox(scene.now, &mut scene.edge, answer);
+    }
+    stream.messages.push((12, ROOM));
+    scene.copy(1, 12, 10);
+
+    scene.joins_since(3, "e1", 12);
+    scene.serve(&stream);
+
+    let granted = scene.granted();
+    let whole = Start { position: position(12), recovery: Some(Recovery::Whole) };
+    assert_eq!(granted.iter().map(|granted| &granted.start).collect::<Vec<_>>(), [&whole, &whole]);
+    assert_eq!(granted.iter().map(replayed).collect::<Vec<_>>(), [vec![5, 8, 10, 12], vec![]]);
+}
+
+#[test]
 fn a_replica_that_lags_is_asked_again() {
     let (stream, replica) = (Stream::of_room(&[3, 5, 8, 12]), Stream::of_room(&[3, 5]));
 
