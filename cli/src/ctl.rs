@@ -21,7 +21,7 @@ Examples:
   holdfast ctl user ana disconnect --code 4001 --reason 'signed in elsewhere' --device ios
   holdfast ctl user ana expire 7f3c            end what holds this token id (jti)
   holdfast ctl connection \"$ID\" pause
-  holdfast ctl node \"$NODE\" drain              see `holdfast query nodes`
+  holdfast ctl drain \"$NODE\"                   see `holdfast query nodes`
 
 The receipt comes once the effect is confirmed: a send published after it meets the new state.";
 
@@ -71,6 +71,24 @@ pub(crate) enum To {
         node: String,
         #[command(subcommand)]
         command: DoNode,
+    },
+    /// Send a node's clients elsewhere, in slots: `node NODE drain`.
+    Drain {
+        #[arg(value_parser = parse_key)]
+        node: String,
+    },
+    /// Take a drain back: `node NODE uncordon`.
+    Uncordon {
+        #[arg(value_parser = parse_key)]
+        node: String,
+    },
+    /// Send a share of a node's clients elsewhere: `node NODE shed PERCENT`.
+    Shed {
+        #[arg(value_parser = parse_key)]
+        node: String,
+        /// 1 to 100.
+        #[arg(value_parser = clap::value_parser!(u8).range(1..=100))]
+        percent: u8,
     },
 }
 
@@ -176,6 +194,9 @@ fn message(subjects: &Subjects, args: CtlArgs) -> Outgoing {
         To::Connection { key, command } => (subjects.to(Kind::Ctl, &Target::Connection(key)), command.body()),
         To::All { command } => (subjects.to(Kind::Ctl, &Target::All), command.body()),
         To::Node { node, command } => (subjects.ctl_node(&node), command.body()),
+        To::Drain { node } => (subjects.ctl_node(&node), DoNode::Drain.body()),
+        To::Uncordon { node } => (subjects.ctl_node(&node), DoNode::Uncordon.body()),
+        To::Shed { node, percent } => (subjects.ctl_node(&node), DoNode::Shed { percent }.body()),
     };
     let headers = args.timeout.map(|timeout| ("Hf-Timeout", timeout.as_millis().to_string())).into_iter().collect();
     Outgoing { subject, headers, payload: Bytes::from(body.to_string()) }
@@ -217,6 +238,9 @@ mod tests {
             (&["connection", "x", "pause"], "hf.ctl.connection.x", json!({"do": "pause"})),
             (&["connection", "x", "resume"], "hf.ctl.connection.x", json!({"do": "resume"})),
             (&["node", "gbcdfghjkmnp", "drain"], "hf.ctl.node.gbcdfghjkmnp", json!({"do": "drain"})),
+            (&["drain", "gbcdfghjkmnp"], "hf.ctl.node.gbcdfghjkmnp", json!({"do": "drain"})),
+            (&["uncordon", "gbcdfghjkmnp"], "hf.ctl.node.gbcdfghjkmnp", json!({"do": "uncordon"})),
+            (&["shed", "gbcdfghjkmnp", "10"], "hf.ctl.node.gbcdfghjkmnp", json!({"do": "shed", "percent": 10})),
             (&["node", "gbcdfghjkmnp", "uncordon"], "hf.ctl.node.gbcdfghjkmnp", json!({"do": "uncordon"})),
             (&["node", "gbcdfghjkmnp", "shed", "10"], "hf.ctl.node.gbcdfghjkmnp", json!({"do": "shed", "percent": 10})),
         ] {

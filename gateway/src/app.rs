@@ -23,6 +23,7 @@ use rustls::ServerConfig;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::admission::Door;
 use crate::auth::{Authenticator, Jwks, JwksSettings, KeyError, KeyRefresher, Verifier};
 use crate::clock::Clock;
 use crate::config::GatewaySettings;
@@ -33,6 +34,7 @@ use crate::hub::{Hub, HubSettings, requests};
 use crate::metrics::{GatewayCollector, HubCells, ShardCells};
 use crate::net::certificates::{self, CertificateError, Certificates};
 use crate::net::{self, Listening, listener};
+use crate::pressure;
 use crate::relay::{self, Relay, RelaySettings};
 use crate::shard::ShardSettings;
 use crate::shard::runtime::{self, ShardParts};
@@ -121,6 +123,7 @@ async fn hub(node: NodeId, settings: &GatewaySettings) -> Result<(), AppError> {
     let authenticator = Authenticator::new(Arc::clone(&verifier), refresher, backend, subjects);
     let gatekeeper = Arc::new(Gatekeeper::new(settings.gate(), authenticator.clone()));
 
+    let door = Arc::new(Door::new(settings.door()));
     let admin_address = admin.address();
     admin.serve(&tasks);
     let accepting = CancellationToken::new();
@@ -129,10 +132,11 @@ async fn hub(node: NodeId, settings: &GatewaySettings) -> Result<(), AppError> {
     for (number, listening) in (0_u16..).zip(public.listening) {
         let (to_shard, from_hub) = mpsc::channel(shell::TO_SHARD_QUEUE);
         started.start(ShardParts {
-            settings: ShardSettings { node, number, shards },
+            settings: ShardSettings { node, number, shards, age: settings.age() },
             verifier: Arc::clone(&verifier),
             gatekeeper: Arc::clone(&gatekeeper),
             desk: Arc::clone(&desk),
+            door: Arc::clone(&door),
             cells: shard_cells.clone(),
             clock,
             listening,
@@ -146,20 +150,18 @@ async fn hub(node: NodeId, settings: &GatewaySettings) -> Result<(), AppError> {
     }
     drop(to_hub);
     let parts = Parts {
-        hub: Hub::new(hub_settings(node, settings, shards), Arc::clone(&hub_cells)),
+        hub: Hub::new(hub_settings(node, settings, shards), Arc::clone(&hub_cells), shard_cells),
         bus,
         cells: hub_cells,
         channels: Channels { from_shards, to_shards: std::mem::take(&mut started.to_shards) },
         clock,
         authenticator,
         requests: hub_requests,
-        conditions: Conditions {
-            bus: readiness.condition("nats", "not connected yet"),
-            router: readiness.condition("router", "not heard yet"),
-            serving: readiness.condition("serving", "starting"),
-        },
+        conditions: Conditions::of(&readiness),
         accepting,
-        drain: DrainSettings { delay: settings.drain.delay, window: settings.drain.window },
+        door,
+        memory_bytes_max: memory_bytes_max(settings),
+        drain: DrainSettings { delay: settings.drain.delay, closing: settings.drain.closing() },
     };
     let ready = || announce(node, (public.plain, public.tls, relay_address), admin_address);
     let ended = shell::run(parts, &shutdown, ready).await;
@@ -185,8 +187,24 @@ fn hub_settings(node: NodeId, settings: &GatewaySettings, shards: u16) -> HubSet
         prefix: settings.bus.prefix.clone(),
         inbox_prefix: settings.bus.inbox_prefix.clone(),
         kept_stream: settings.kept.enabled.then(|| settings.kept.stream.clone()),
-        drain_window_ms: u64::try_from(settings.drain.window.as_millis()).unwrap_or(u64::MAX),
+        drain_window_ms: millis(settings.drain.window),
+        drain_deadline_ms: millis(settings.drain.last_close()),
+        spare_handshakes: settings.drain.spare_handshakes,
+        hold_bytes_max: settings.upstream.hold_max_bytes.get(),
+        hold_timeout_ms: millis(settings.upstream.hold_timeout),
     }
+}
+
+/// What the process may use, as it is told or as the machine says; 0 where neither does.
+fn memory_bytes_max(settings: &GatewaySettings) -> u64 {
+    match settings.limits.memory_max {
+        Some(bytes) => bytes.get() as u64,
+        None => pressure::allowed_bytes().unwrap_or(0),
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn keys(settings: &GatewaySettings, tasks: &Tasks) -> Result<(Arc<Verifier>, Option<KeyRefresher>), AppError> {
@@ -213,8 +231,9 @@ fn listen(settings: &GatewaySettings, shards: u16) -> Result<Public, AppError> {
         let bound = sockets.first().map_or(Ok(address), std::net::TcpListener::local_addr).map_err(failed)?;
         Ok::<_, AppError>((sockets, bound))
     };
+    let proxied = settings.listen.proxy_protocol;
     let with = |sockets: Vec<std::net::TcpListener>, tls: Option<Arc<ServerConfig>>| {
-        sockets.into_iter().map(move |socket| Listening { socket, tls: tls.clone() })
+        sockets.into_iter().map(move |socket| Listening { socket, tls: tls.clone(), proxied })
     };
     let (first, plain) = bind(settings.listen.address)?;
     let Some(tls_address) = settings.listen.tls_address else {

@@ -2,14 +2,22 @@
 //!
 //! Knows nothing of a running process; `app` builds one from this.
 
+mod drain;
 mod fallback;
+mod limits;
+mod listen;
 mod relay;
 mod rules;
 mod sockjs;
 mod stomp;
+mod upstream;
+
+pub use drain::DrainConfig;
+pub use limits::LimitSettings;
+pub use listen::{ForwardedHeader, ListenSettings, Network};
+pub use upstream::UpstreamSettings;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -79,20 +87,6 @@ impl Value for Source {
 }
 
 settings! {
-    /// Where clients connect.
-    pub struct ListenSettings {
-        /// Address and port for clients. With `tls.certificate` and without `listen.tls_address` it speaks TLS only.
-        pub address: SocketAddr = "127.0.0.1:8080",
-        /// A second address, for TLS; `listen.address` then speaks plaintext.
-        pub tls_address: Option<SocketAddr>,
-        /// Allow plaintext elsewhere than on loopback: something in front ends TLS.
-        pub plaintext: bool = "false",
-        /// Threads that hold connections; 0 is one per processor.
-        pub shards: u16 = "0",
-    }
-}
-
-settings! {
     /// The certificate clients see.
     pub struct TlsSettings {
         /// Certificate chain, PEM.
@@ -155,38 +149,12 @@ settings! {
 }
 
 settings! {
-    /// Bounds.
-    pub struct LimitSettings {
-        /// Connections of the whole process.
-        pub connections: u64 = "1000000",
-        /// Longest message from a client.
-        pub message_bytes: ByteSize = "64KiB",
-        /// Rooms a client may be in by its own will.
-        pub rooms: usize = "128",
-        /// Requests of one client that may wait for their reply.
-        pub requests: usize = "64",
-        /// Messages of one client that may wait for the bus to confirm them.
-        pub publishes: usize = "4096",
-    }
-}
-
-settings! {
     /// Kept messages.
     pub struct KeptConfig {
         /// Whether clients can resume from the stream of kept messages, where routers keep one.
         pub enabled: bool = "true",
         /// The stream's name.
         pub stream: String = "HF_KEPT",
-    }
-}
-
-settings! {
-    /// How a node leaves.
-    pub struct DrainConfig {
-        /// How long it still accepts connections after the signal, while balancers take notice.
-        pub delay: Duration = "5s",
-        /// Over how long it then closes its connections.
-        pub window: Duration = "30s",
     }
 }
 
@@ -239,6 +207,8 @@ settings! {
         pub outbox_policy: OutboxPolicy = "close",
         /// Bounds.
         pub limits: LimitSettings,
+        /// Clients' messages to domain services.
+        pub upstream: UpstreamSettings,
         /// Kept messages.
         pub kept: KeptConfig,
         /// How a node leaves.

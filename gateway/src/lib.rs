@@ -7,6 +7,7 @@
 //! Reading order: a socket as the rest sees it, what a connection may do, who connects, many connections on one
 //! thread, and last the process around them.
 
+pub mod admission;
 pub mod app;
 pub mod auth;
 pub mod clock;
@@ -19,6 +20,7 @@ pub mod link;
 pub mod metrics;
 pub mod net;
 pub mod outbox;
+pub mod pressure;
 pub mod relay;
 pub mod session;
 pub mod shard;

@@ -343,6 +343,18 @@ pub enum ToShard {
     Drain {
         /// Over how many milliseconds, from now.
         window_ms: u64,
+        /// No faster than this, closes per second in thousandths.
+        rate_milli: Option<u64>,
+    },
+    /// The process is short of memory: give some back.
+    Relieve {
+        /// How much.
+        bytes: u64,
+    },
+    /// How fast connections may go from now on that were told to.
+    Pace {
+        /// Closes per second in thousandths; `None` is as fast as their window wants it.
+        rate_milli: Option<u64>,
     },
     /// Stop a drain or shed that is under way.
     Uncordon,
@@ -352,6 +364,8 @@ pub enum ToShard {
         count: u64,
         /// Over how many milliseconds, from now.
         window_ms: u64,
+        /// No faster than this, closes per second in thousandths.
+        rate_milli: Option<u64>,
     },
     /// Close what is left, now.
     CloseAll(Close),

@@ -101,6 +101,18 @@ labelled! {
         Forbidden => "forbidden",
         /// Too many connections on the node.
         LimitNode => "limit_node",
+        /// Too many connections from the address.
+        LimitAddress => "limit_address",
+        /// Too many connections of the user.
+        LimitUser => "limit_user",
+        /// Too many handshakes on the node in this second.
+        RateNode => "rate_node",
+        /// Too many handshakes from the address in this second.
+        RateAddress => "rate_address",
+        /// The node is short of memory.
+        Memory => "memory",
+        /// No proper head of the PROXY protocol.
+        Proxy => "proxy",
         /// 503 while draining.
         Draining => "draining",
         /// 503 for want of bus, router or callout.
@@ -186,6 +198,11 @@ pub struct ShardCells {
     pub gaps: Cell,
     pub acks_untracked: Cell,
     pub hub_backlog: Cell,
+    pub leaving: Cell,
+    pub goaways: Cell,
+    pub outbox_bytes: Cell,
+    pub kept_behind: Cell,
+    pub relieved: Cell,
 }
 
 impl Default for ShardCells {
@@ -208,6 +225,11 @@ impl Default for ShardCells {
             gaps: Cell::default(),
             acks_untracked: Cell::default(),
             hub_backlog: Cell::default(),
+            leaving: Cell::default(),
+            goaways: Cell::default(),
+            outbox_bytes: Cell::default(),
+            kept_behind: Cell::default(),
+            relieved: Cell::default(),
         }
     }
 }
@@ -266,5 +288,12 @@ pub struct HubCells {
     pub kept_reconciled: Cell,
     pub shard_backlog: Cell,
     pub draining: Cell,
+    pub leaving_rate_milli: Cell,
+    pub spare_handshakes: Cell,
+    pub fleet_spare_handshakes: Cell,
+    pub memory_pressed: Cell,
+    pub memory_bytes: Cell,
+    pub upstream_held_bytes: Cell,
+    pub upstream_held: Cell,
     pub bus_stalls: Cell,
 }

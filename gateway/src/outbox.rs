@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
+use std::num::NonZeroU64;
 
 use bytes::Bytes;
 use rustc_hash::FxHashMap;
@@ -68,6 +69,8 @@ struct Waiting {
     /// The number of the unsent message of a scope and key.
     keyed: FxHashMap<(u32, u64), u64>,
     gaps: Vec<u32>,
+    /// Scopes whose kept messages gave way, and the position of the first that did.
+    behind: Vec<(u32, NonZeroU64)>,
 }
 
 #[derive(Debug)]
@@ -101,17 +104,26 @@ impl Outbox {
             return Pushed::Dropped;
         }
         if let Some(waiting) = &mut self.waiting {
+            if waiting.is_behind(&outgoing.class) {
+                // It will be read from the stream, behind those that gave way before it.
+                return Pushed::Dropped;
+            }
             if let Class::Message { scope, key: Some(key), .. } = outgoing.class {
                 waiting.replace(scope, key, lost);
             }
             if !waiting.make_room(outgoing.frame.len(), bounds, lost) {
                 return match (&outgoing.class, bounds.when_full) {
-                    (Class::Message { .. }, WhenFull::DropOldest) => {
+                    (Class::Message { scope, kept, .. }, WhenFull::DropOldest) => {
                         lost.dropped += 1;
+                        waiting.note_lost(*scope, *kept);
                         Pushed::Dropped
                     }
                     (Class::Control, WhenFull::DropOldest) | (_, WhenFull::Close) => Pushed::Overflow,
                 };
+            }
+            if waiting.is_behind(&outgoing.class) {
+                // Those that gave way for it come before it.
+                return Pushed::Dropped;
             }
         }
         Pushed::Queued(self.append(now, outgoing))
@@ -204,6 +216,13 @@ impl Outbox {
         gaps
     }
 
+    /// Scopes whose kept messages gave way since the last call, and the position of the first of each.
+    pub fn take_behind(&mut self) -> Vec<(u32, NonZeroU64)> {
+        let behind = self.waiting.as_mut().map(|waiting| std::mem::take(&mut waiting.behind)).unwrap_or_default();
+        self.release();
+        behind
+    }
+
     /// Looks at the age of what waits. `true`: the client is too slow for its policy. Under "drop oldest" messages
     /// over the age give way first, and only what may not be dropped makes it `true`.
     pub fn is_too_old(&mut self, now: Now, bounds: &Bounds, lost: &mut Lost) -> bool {
@@ -233,7 +252,9 @@ impl Outbox {
     }
 
     fn release(&mut self) {
-        if self.waiting.as_ref().is_some_and(|waiting| waiting.entries.is_empty() && waiting.gaps.is_empty()) {
+        let holds_nothing =
+            |waiting: &Waiting| waiting.entries.is_empty() && waiting.gaps.is_empty() && waiting.behind.is_empty();
+        if self.waiting.as_deref().is_some_and(holds_nothing) {
             self.waiting = None;
         }
     }
@@ -263,14 +284,40 @@ impl Waiting {
     /// Takes a message back and notes the gap. Says whether the entry is one that may be dropped or is dead already.
     fn drop_message(&mut self, index: usize, lost: &mut Lost) -> bool {
         let Some(entry) = self.entries.get(index) else { return true };
-        let Class::Message { scope, .. } = entry.class else { return false };
+        let Class::Message { scope, kept, .. } = entry.class else { return false };
         if !entry.is_dead() && self.take_back(index) {
             lost.dropped += 1;
-            if !self.gaps.contains(&scope) {
-                self.gaps.push(scope);
+            self.note_lost(scope, kept);
+            if kept.is_some() {
+                self.drop_kept_behind(index, scope, lost);
             }
         }
         true
+    }
+
+    /// A message of this scope is lost to the client. A kept one is not: the stream has it.
+    fn note_lost(&mut self, scope: u32, kept: Option<NonZeroU64>) {
+        match kept {
+            Some(seq) if self.behind.iter().all(|(known, _)| *known != scope) => self.behind.push((scope, seq)),
+            None if !self.gaps.contains(&scope) => self.gaps.push(scope),
+            Some(_) | None => {}
+        }
+    }
+
+    /// A kept message gave way: those of its scope behind it would come before it now, and go too.
+    fn drop_kept_behind(&mut self, index: usize, scope: u32, lost: &mut Lost) {
+        for later in index + 1..self.entries.len() {
+            let Some(entry) = self.entries.get(later) else { break };
+            let is_kept = matches!(entry.class, Class::Message { scope: of, kept: Some(_), .. } if of == scope);
+            if is_kept && !entry.is_dead() && self.take_back(later) {
+                lost.dropped += 1;
+            }
+        }
+    }
+
+    fn is_behind(&self, class: &Class) -> bool {
+        let Class::Message { scope, kept: Some(_), .. } = class else { return false };
+        self.behind.iter().any(|(behind, _)| behind == scope)
     }
 
     /// A newer message of this scope and key comes: the unsent older one goes.

@@ -2,6 +2,8 @@
 //!
 //! Knows neither TCP nor TLS; `net` implements it for real sockets and the simulation for scripted clients.
 
+use std::num::NonZeroU64;
+
 use bytes::Bytes;
 use holdfast_protocol::close::Close;
 
@@ -20,6 +22,9 @@ pub enum Class {
         expires_ms: Option<u64>,
         /// A newer message of the same scope and key replaces this one while unsent, and goes to the tail.
         key: Option<u64>,
+        /// The position of a kept message: where it must give way, the socket says from where the stream is to be read
+        /// again ([`Socket::take_behind`]), and takes no later one of the scope until it was asked.
+        kept: Option<NonZeroU64>,
     },
 }
 
@@ -85,6 +90,17 @@ pub trait Socket {
 
     /// Scopes that lost a message to "drop oldest" since the last call, each once.
     fn take_gaps(&mut self) -> Vec<u32>;
+
+    /// Scopes whose kept messages gave way since the last call, each once, with the position of the first: none from
+    /// there on is in the queue any more.
+    fn take_behind(&mut self) -> Vec<(u32, NonZeroU64)> {
+        Vec::new()
+    }
+
+    /// Whether a frame of so many bytes can be queued without anything giving way.
+    fn has_room(&mut self, _now: Now, _frame_bytes: usize) -> bool {
+        true
+    }
 
     /// Starts the close handshake: what is queued may still go out, then a close frame, then a bounded wait for the
     /// client's. Further pushes are dropped. The first call counts.

@@ -112,6 +112,20 @@ pub struct NodeAnswer<'a> {
     pub connections: u64,
     /// Its build.
     pub version: &'a str,
+    /// What it sends away, paced; absent where it does not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub draining: Option<DrainingAnswer>,
+}
+
+/// How far a node is that sends connections away: a drain, a part that is shed, or connections over their age.
+#[derive(Debug, Serialize)]
+pub struct DrainingAnswer {
+    /// Connections that are still to be closed.
+    pub left: u64,
+    /// Closes per second.
+    pub rate: f64,
+    /// When the last is closed at this rate, RFC 3339.
+    pub until: String,
 }
 
 /// The answer about all nodes.

@@ -11,9 +11,9 @@ use holdfast_protocol::id::{ConnectionId, NodeId};
 use holdfast_protocol::limits::PARTITIONS;
 use holdfast_protocol::position::Position;
 use holdfast_protocol::wire::{
-    AckPart, Answer, Ask, Cause, Change, Command, CommandItem, Condition, Content, Delivery, Discover, Fence, Item,
-    Kept, NodeBeat, NodeBound, NodeState, Packet, PacketBuilder, ReceiptAsk, ReceiptPart, Report, RosterBatch,
-    RouterBeat, RouterBound, RouterState, Snapshot, SnapshotEntry, Target, TraceContext, WireError,
+    AckPart, Answer, Ask, Capacity, Cause, Change, Command, CommandItem, Condition, Content, Delivery, Discover, Fence,
+    Item, Kept, Leaving, NodeBeat, NodeBound, NodeState, Packet, PacketBuilder, ReceiptAsk, ReceiptPart, Report,
+    RosterBatch, RouterBeat, RouterBound, RouterState, Snapshot, SnapshotEntry, Target, TraceContext, WireError,
 };
 
 fn node() -> NodeId {
@@ -108,6 +108,7 @@ fn node_beat() -> NodeBeat {
         version: "0.1.0".into(),
         connections: 1000,
         spare_handshakes: 50,
+        leaving: Some(Leaving { left: 900, rate_milli: 33_333, until_unix_ms: 1_700_000_000_000 }),
         seq: 77,
         digests,
     }
@@ -122,6 +123,7 @@ fn router_beat() -> RouterBeat {
         live: vec![router()],
         fences: vec![Fence { router: router(), term: 4 }],
         kept: Position::new("e1", 17),
+        capacity: Capacity { takers: 3, spare_handshakes: 1500, leaving: 900, rate_milli: 33_333 },
     }
 }
 

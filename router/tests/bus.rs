@@ -64,6 +64,7 @@ impl Node {
             version: "9.9.9".into(),
             connections: 3,
             spare_handshakes: 1,
+            leaving: None,
             seq: self.seq,
             digests: self.digests.clone(),
         };

@@ -17,6 +17,9 @@ pub(super) fn check(settings: &GatewaySettings, problems: &mut Problems) {
     settings.bus.check(problems);
     settings.stomp.check("stomp", problems);
     settings.stomp_relay.check(problems);
+    settings.drain.check(problems);
+    settings.limits.check(problems);
+    settings.upstream.check(problems);
     if settings.listen.shards > SHARDS_MAX {
         problems.add("listen.shards", format!("must be at most {SHARDS_MAX}"));
     }

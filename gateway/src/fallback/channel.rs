@@ -6,6 +6,7 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::IoSlice;
+use std::num::NonZeroU64;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -342,6 +343,17 @@ impl Socket for Channel {
 
     fn take_gaps(&mut self) -> Vec<u32> {
         self.outbox.take_gaps()
+    }
+
+    fn take_behind(&mut self) -> Vec<(u32, NonZeroU64)> {
+        self.outbox.take_behind()
+    }
+
+    fn has_room(&mut self, now: Now, frame_bytes: usize) -> bool {
+        if !self.outbox.fits(frame_bytes, &self.settings.bounds) {
+            self.serve(now);
+        }
+        self.outbox.fits(frame_bytes, &self.settings.bounds)
     }
 
     fn close(&mut self, now: Now, code: u16, reason: &str) {

@@ -1,5 +1,7 @@
 //! A client of either kind, as the shard holds it.
 
+use std::num::NonZeroU64;
+
 use holdfast_protocol::close::Close;
 
 use super::channel::Channel;
@@ -71,6 +73,14 @@ impl Socket for Client {
 
     fn take_gaps(&mut self) -> Vec<u32> {
         self.socket().take_gaps()
+    }
+
+    fn take_behind(&mut self) -> Vec<(u32, NonZeroU64)> {
+        self.socket().take_behind()
+    }
+
+    fn has_room(&mut self, now: Now, frame_bytes: usize) -> bool {
+        self.socket().has_room(now, frame_bytes)
     }
 
     fn close(&mut self, now: Now, code: u16, reason: &str) {

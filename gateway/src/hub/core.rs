@@ -8,9 +8,11 @@ use holdfast_protocol::fact::Transition;
 use holdfast_protocol::id::NodeId;
 use holdfast_protocol::position::Position;
 use holdfast_protocol::subject::{InboxSubjects, Subjects};
-use holdfast_protocol::wire::{Cause, Discover, NodeBeat, NodeState, RouterBeat, RouterBound, RouterState, WireError};
+use holdfast_protocol::wire::{Cause, Discover, NodeState, RouterBeat, RouterBound, RouterState, WireError};
 
+use super::departure::Departure;
 use super::edge::{Edge, Publication, Unsent};
+use super::held::Held;
 use super::kept::{Kept, Resumer};
 use super::receipts::Receipts;
 use super::roster::{Kind, Roster};
@@ -20,8 +22,8 @@ use super::upstream::{Purpose, Upstream};
 use super::waiting::{Waiter, Waiting};
 use crate::clock::Now;
 use crate::link::{ConnRef, JoinFor, ToHub, ToShard};
-use crate::metrics::HubCells;
-use crate::session::{Failure, Outcome, Ticket};
+use crate::metrics::{HubCells, ShardCells};
+use crate::session::Failure;
 
 /// How often a node beats.
 const BEAT_MS: u64 = 500;
@@ -51,8 +53,22 @@ pub struct HubSettings {
     pub inbox_prefix: String,
     /// The stream of kept messages, where they are on.
     pub kept_stream: Option<String>,
-    /// Over how long a drain by command closes.
+    /// Over how long a drain closes.
     pub drain_window_ms: u64,
+    /// The longest it may take where the fleet cannot take them so fast.
+    pub drain_deadline_ms: u64,
+    /// Handshakes per second offered to clients of nodes that drain.
+    pub spare_handshakes: u64,
+    /// Bytes of clients' messages that are held while the bus is away.
+    pub hold_bytes_max: usize,
+    /// How long each.
+    pub hold_timeout_ms: u64,
+}
+
+impl HubSettings {
+    const fn held(&self) -> Held {
+        Held::new(self.hold_bytes_max, self.hold_timeout_ms)
+    }
 }
 
 /// The hub's state.
@@ -62,6 +78,9 @@ pub struct Hub {
     pub(super) subjects: Subjects,
     pub(super) inbox: InboxSubjects,
     pub(super) cells: Arc<HubCells>,
+    /// What each shard counts, for reading.
+    pub(super) shard_cells: Vec<Arc<ShardCells>>,
+    pub(super) departure: Departure,
     pub(super) roster: Roster,
     pub(super) routers: Routers,
     pub(super) receipts: Receipts,
@@ -89,8 +108,8 @@ pub struct Hub {
 }
 
 impl Hub {
-    /// A hub that has heard nothing yet.
-    pub fn new(settings: HubSettings, cells: Arc<HubCells>) -> Self {
+    /// A hub that has heard nothing yet. Of the shards' cells it reads how many connections are to go, and handshakes.
+    pub fn new(settings: HubSettings, cells: Arc<HubCells>, shard_cells: Vec<Arc<ShardCells>>) -> Self {
         let subjects = Subjects::new(&settings.prefix);
         let inbox = InboxSubjects::new(&settings.inbox_prefix, settings.node);
         Self {
@@ -99,7 +118,7 @@ impl Hub {
             receipts: Receipts::new(PART_BYTES_MAX),
             kept: Kept::new(settings.kept_stream.clone()),
             sessions: Sessions::new(subjects.exchange(settings.node)),
-            upstream: Upstream::new(settings.node, subjects.clone(), inbox.clone()),
+            upstream: Upstream::new(settings.node, subjects.clone(), inbox.clone(), settings.held()),
             waiting: BTreeMap::new(),
             waiting_next: Vec::new(),
             part_bytes_max: PART_BYTES_MAX,
@@ -115,6 +134,8 @@ impl Hub {
             subjects,
             inbox,
             cells,
+            shard_cells,
+            departure: Departure::default(),
             settings,
         }
     }
@@ -173,7 +194,10 @@ impl Hub {
             },
             ToHub::Leave { shard, room, cause } => self.roster.exit(now, Kind::Room, &room, shard, cause),
             ToHub::Publish { conn, ticket, sender, to, said, payload } => {
-                let result = self.upstream.publish(edge, (conn, ticket), &sender, &to, said.as_deref(), payload);
+                // What is held goes first.
+                let away_ms = (!self.connected || self.upstream.holds()).then_some(now.ms);
+                let out = (&to, said.as_deref());
+                let result = self.upstream.publish(edge, away_ms, (conn, ticket), &sender, out, payload);
                 self.published(edge, (conn, ticket), result);
             }
             ToHub::Request { conn, ticket, sender, to, said, payload, timeout } => {
@@ -194,21 +218,6 @@ impl Hub {
                 if let Some(empty) = self.empty.get_mut(usize::from(shard)) {
                     *empty = true;
                 }
-            }
-        }
-    }
-
-    /// A client's message is on its way, or is not; what is not is told at once.
-    fn published(&self, edge: &mut dyn Edge, (conn, ticket): (ConnRef, Option<Ticket>), result: Outcome<()>) {
-        match (result, ticket) {
-            (Ok(()), _) => self.cells.published.add(1),
-            (Err(failure), ticket) => {
-                self.cells.publish_failed.add(1);
-                let message = match ticket {
-                    Some(ticket) => ToShard::Published { conn, ticket, result: Err(failure) },
-                    None => ToShard::Unpublished { conn, failure },
-                };
-                edge.to_shard(conn.shard, message);
             }
         }
     }
@@ -238,6 +247,7 @@ impl Hub {
                 }
                 self.on_mark(now, edge, beat.kept.as_ref());
                 if beat.state != RouterState::Joining {
+                    self.departure.hear(now.ms, beat.capacity);
                     self.note_routers(now, edge);
                 }
             }
@@ -301,6 +311,7 @@ impl Hub {
             }
             self.refuse_late(now, edge);
             self.tick_kept(now, edge);
+            self.tick_departure(now, edge);
             self.cells.receipts_expired.add(self.receipts.expire(now.ms));
             self.routers.forget_silent(now.ms);
             self.note_routers(now, edge);
@@ -310,6 +321,9 @@ impl Hub {
 
     /// When [`Self::tick`] and [`Self::finish_turn`] have something to do next, in monotonic milliseconds.
     pub fn next_wake_ms(&self) -> u64 {
+        if self.connected && self.upstream.holds() {
+            return 0;
+        }
         let mut wake = self.housekept_ms + HOUSEKEEPING_MS;
         if self.connected {
             wake = wake.min(self.beat_ms + BEAT_MS);
@@ -320,6 +334,10 @@ impl Hub {
 
     /// Ends a turn: roster changes that are due, one marker, one report per router.
     pub fn finish_turn(&mut self, now: Now, edge: &mut dyn Edge) {
+        if self.connected && self.upstream.holds() {
+            self.cells.published.add(self.upstream.send_held(edge));
+        }
+        self.cells.upstream_held_bytes.set(self.upstream.held_bytes() as u64);
         if self.connected && self.roster.due_ms().is_some_and(|due_ms| due_ms <= now.ms) {
             self.flush_roster(now, edge);
         }
@@ -345,20 +363,6 @@ impl Hub {
             self.waiting.entry(seq).or_default().append(&mut self.waiting_next);
             self.release_waiters(now, edge);
         }
-    }
-
-    pub(super) fn beat(&mut self, now: Now, edge: &mut dyn Edge) {
-        self.flush_roster(now, edge);
-        let beat = NodeBeat {
-            node: self.settings.node,
-            state: self.state,
-            version: env!("CARGO_PKG_VERSION").into(),
-            connections: self.roster.connections(),
-            spare_handshakes: 0,
-            seq: self.roster.seq(),
-            digests: Box::new(*self.roster.digests()),
-        };
-        self.note_unsent(edge.publish(Publication::plain(self.subjects.beat_nodes(), beat.encode())));
     }
 
     // --- small ---

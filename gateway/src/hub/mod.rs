@@ -8,13 +8,17 @@
 //! ties them together, and last the shell.
 
 mod core;
+mod departure;
 mod edge;
 mod ending;
 mod facts;
+mod held;
 mod kept;
 mod life;
+mod memory;
 mod outside;
 mod packets;
+mod readiness;
 mod receipts;
 mod replies;
 pub mod requests;

@@ -111,21 +111,10 @@ impl Hub {
         let all = self.roster.connections();
         let affected = match command {
             Command::Drain => {
-                self.start_drain(now, edge, self.settings.drain_window_ms);
+                self.start_drain(now, edge);
                 all
             }
-            Command::Shed { percent } => {
-                let window_ms = self.settings.drain_window_ms;
-                let mut rest = all * u64::from(*percent);
-                let affected = rest / 100;
-                // Each shard its part; what is lost by rounding goes to the last ones.
-                for (shard, held) in (0..).zip(self.roster.connections_by_shard().to_vec()) {
-                    let after = rest - held * u64::from(*percent);
-                    edge.to_shard(shard, ToShard::Shed { count: rest / 100 - after / 100, window_ms });
-                    rest = after;
-                }
-                affected
-            }
+            Command::Shed { percent } => self.start_shed(now, edge, *percent),
             Command::Uncordon => {
                 self.uncordon(edge);
                 all

@@ -4,13 +4,26 @@ use bytes::Bytes;
 
 use super::core::{CALLOUT_MS, Hub};
 use super::edge::{Edge, Publication, Received};
-use super::upstream::{Purpose, end, identity_headers};
+use super::held::From;
+use super::upstream::{Purpose, end, identity_headers, refuse};
 use crate::auth::callout;
 use crate::clock::Now;
 use crate::link::{Sender, ToShard};
 use crate::session::{Failure, Outcome};
 
 impl Hub {
+    /// A client's message is on its way, or held (`true`), or neither; what is neither is told at once.
+    pub(super) fn published(&self, edge: &mut dyn Edge, from: From, result: Outcome<bool>) {
+        match result {
+            Ok(false) => self.cells.published.add(1),
+            Ok(true) => self.cells.upstream_held.add(1),
+            Err(failure) => {
+                self.cells.publish_failed.add(1);
+                refuse(edge, from, failure);
+            }
+        }
+    }
+
     /// A message in the process's inbox.
     pub fn on_inbox(&mut self, now: Now, edge: &mut dyn Edge, message: Received) {
         let Some((number, purpose)) = self.upstream.received(edge, &message) else { return };

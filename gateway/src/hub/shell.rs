@@ -14,7 +14,6 @@ use std::time::Duration;
 use async_nats::Message;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use holdfast_daemon::admin::Condition;
 use holdfast_daemon::bus::{Bus, BusError, Subscription};
 use holdfast_daemon::shutdown::Shutdown;
 use holdfast_protocol::close::Close;
@@ -26,9 +25,12 @@ use super::core::Hub;
 use super::edge::{Edge, Publication};
 use super::ending::{Push, Stage};
 use super::life::Serving;
+use super::memory::Guard;
 use super::outside::{Outside, received};
+pub use super::readiness::Conditions;
 use super::requests::{Asked, BusRequests, QUEUE};
 use super::subscriptions::Subscriptions;
+use crate::admission::Door;
 use crate::auth::Authenticator;
 use crate::clock::{Clock, Now};
 use crate::link::{ToHub, ToShard};
@@ -41,7 +43,7 @@ pub const TO_HUB_QUEUE: usize = 256;
 pub const TO_SHARD_QUEUE: usize = 64;
 /// Messages taken from one subscription in a turn: a bound on the work between two flushes.
 const TAKE_MAX: usize = 2048;
-/// How long connections may take to close beyond the drain's window, and after the order to close at once.
+/// How long connections may take to close after the order to close at once.
 const CLOSE_GRACE: Duration = Duration::from_secs(5);
 
 /// The hub's ends of the channels.
@@ -74,19 +76,12 @@ pub struct Parts {
     pub conditions: Conditions,
     /// Cancelled to stop accepting.
     pub accepting: CancellationToken,
+    /// Closed to newcomers while the node is short of memory.
+    pub door: Arc<Door>,
+    /// Memory that the process may use; 0 is no bound.
+    pub memory_bytes_max: u64,
     /// How a shutdown goes.
     pub drain: DrainSettings,
-}
-
-/// What `/readyz` names.
-#[derive(Debug)]
-pub struct Conditions {
-    /// The bus.
-    pub bus: Condition,
-    /// A live router.
-    pub router: Condition,
-    /// Not draining.
-    pub serving: Condition,
 }
 
 /// How an orderly shutdown goes.
@@ -94,8 +89,8 @@ pub struct Conditions {
 pub struct DrainSettings {
     /// Unready, but still accepting.
     pub delay: Duration,
-    /// Over how long connections are closed.
-    pub window: Duration,
+    /// How long closing, paced, may take at the most; what is left then is closed at once.
+    pub closing: Duration,
 }
 
 /// The hub's end of [`BusRequests`].
@@ -121,6 +116,7 @@ struct Shell {
     from_shards: mpsc::Receiver<Vec<ToHub>>,
     requests: Requests,
     conditions: Conditions,
+    guard: Guard,
     clock: Clock,
     timer: Pin<Box<Sleep>>,
     stalled: bool,
@@ -176,6 +172,7 @@ async fn at(until: Option<Instant>) {
 impl Shell {
     async fn new(parts: Parts) -> Result<Self, BusError> {
         let Parts { hub, bus, cells, channels, clock, authenticator, requests, conditions, .. } = parts;
+        let guard = Guard::new(parts.memory_bytes_max, parts.door);
         let subscriptions = Subscriptions::open(&bus, &hub).await?;
         let outside = Outside {
             bus,
@@ -190,7 +187,7 @@ impl Shell {
         };
         let timer = Box::pin(tokio::time::sleep(Duration::ZERO));
         let from_shards = channels.from_shards;
-        Ok(Self { hub, outside, subscriptions, from_shards, requests, conditions, clock, timer, stalled: false })
+        Ok(Self { hub, outside, subscriptions, from_shards, requests, conditions, guard, clock, timer, stalled: false })
     }
 
     /// The next stage of a shutdown.
@@ -203,8 +200,8 @@ impl Shell {
             }
             (Push::TimeOver, Stage::Announced(_)) => {
                 accepting.cancel();
-                self.start_drain(drain.window);
-                Stage::Draining(Instant::now() + drain.window + CLOSE_GRACE)
+                self.start_drain();
+                Stage::Draining(Instant::now() + drain.closing)
             }
             (Push::SecondSignal, _) | (Push::TimeOver, Stage::Draining(_)) => {
                 accepting.cancel();
@@ -234,10 +231,10 @@ impl Shell {
         self.end_turn(now);
     }
 
-    fn start_drain(&mut self, window: Duration) {
+    fn start_drain(&mut self) {
         let now = self.clock.now();
-        tracing::info!(window_ms = window.as_millis(), "Closing connections");
-        self.hub.start_drain(now, &mut self.outside, u64::try_from(window.as_millis()).unwrap_or(u64::MAX));
+        tracing::info!("Closing connections");
+        self.hub.start_drain(now, &mut self.outside);
         self.end_turn(now);
     }
 
@@ -280,6 +277,7 @@ impl Shell {
         if self.timer.as_mut().poll(cx).is_ready() || now.ms >= self.hub.next_wake_ms() {
             self.hub.tick(now, &mut self.outside);
         }
+        self.guard.look(now, &mut self.hub, &mut self.outside);
         if !more && !self.stalled {
             self.hub.note_safe(now);
         }
@@ -347,7 +345,7 @@ impl Shell {
         self.outside.hand_over();
         let serving = self.hub.serving(now);
         self.requests.serving.send_if_modified(|before| std::mem::replace(before, serving) != serving);
-        self.conditions.show(serving, self.hub.is_draining());
+        self.conditions.show(serving, self.hub.is_draining(), self.guard.is_pressed());
     }
 }
 
@@ -360,28 +358,4 @@ fn take(subscription: &mut Subscription, cx: &mut Context<'_>, mut apply: impl F
         }
     }
     true
-}
-
-impl Conditions {
-    fn show(&self, serving: Serving, draining: bool) {
-        match serving {
-            Serving::NoBus => {
-                self.bus.unmet("not connected to NATS");
-                self.router.unmet("no router");
-            }
-            Serving::NoRouter | Serving::Soon => {
-                self.bus.met();
-                self.router.unmet("no router");
-            }
-            Serving::Yes | Serving::Closed => {
-                self.bus.met();
-                self.router.met();
-            }
-        }
-        if draining {
-            self.serving.unmet("draining");
-        } else {
-            self.serving.met();
-        }
-    }
 }

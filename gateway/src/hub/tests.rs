@@ -1,5 +1,6 @@
 //! The hub's core with shards, routers and bus played by the test.
 
+mod drain;
 mod kept;
 mod outside;
 mod packets;
@@ -16,9 +17,9 @@ use holdfast_protocol::id::{ConnectionId, NodeId};
 use holdfast_protocol::limits::PARTITIONS;
 use holdfast_protocol::token::partition_of_key;
 use holdfast_protocol::wire::{
-    Cause, Change, Content, Delivery, Discover, Fence, Item, NodeBeat, NodeBound, Packet, ReceiptAsk, ReceiptPart,
-    Report, RosterBatch, RouterBeat, RouterBound, RouterState, Snapshot, SnapshotEntry, Target, digest_of_claim,
-    digest_of_room, digest_of_user,
+    Capacity, Cause, Change, Content, Delivery, Discover, Fence, Item, NodeBeat, NodeBound, Packet, ReceiptAsk,
+    ReceiptPart, Report, RosterBatch, RouterBeat, RouterBound, RouterState, Snapshot, SnapshotEntry, Target,
+    digest_of_claim, digest_of_room, digest_of_user,
 };
 
 use super::edge::{Edge, Publication, Received, Unsent};
@@ -26,6 +27,7 @@ use super::{Hub, HubSettings, Serving};
 use crate::clock::Now;
 use crate::handshake::{Endpoint, Rules};
 use crate::link::{ConnRef, JoinFor, Key, ReceiptRef, Sender, ToHub, ToShard};
+use crate::metrics::ShardCells;
 use crate::session::{Failure, Outcome, Outward, Ticket};
 
 const SHARDS: u16 = 2;
@@ -60,6 +62,8 @@ impl Edge for FakeEdge {
 
 struct Scene {
     hub: Hub,
+    /// What the shards that are not there have counted.
+    shard_cells: Vec<Arc<ShardCells>>,
     edge: FakeEdge,
     now: Now,
 }
@@ -74,6 +78,7 @@ fn conn(shard: u16, index: u32) -> ConnRef {
 
 impl Scene {
     fn new(routers: &[u8]) -> Self {
+        let shard_cells: Vec<Arc<ShardCells>> = (0..SHARDS).map(|_| Arc::default()).collect();
         let settings = HubSettings {
             node: NodeId::gateway([1; 8]),
             shards: SHARDS,
@@ -81,9 +86,14 @@ impl Scene {
             inbox_prefix: "_INBOX".into(),
             kept_stream: Some("HF_KEPT".into()),
             drain_window_ms: 1000,
+            drain_deadline_ms: 4000,
+            spare_handshakes: 500,
+            hold_bytes_max: 0,
+            hold_timeout_ms: 0,
         };
-        let hub = Hub::new(settings, Arc::default());
-        let mut scene = Self { hub, edge: FakeEdge::default(), now: Now { ms: 10_000, unix_ms: 1_700_000_000_000 } };
+        let hub = Hub::new(settings, Arc::default(), shard_cells.clone());
+        let mut scene =
+            Self { hub, shard_cells, edge: FakeEdge::default(), now: Now { ms: 10_000, unix_ms: 1_700_000_000_000 } };
         scene.hub.on_bus(scene.now, &mut scene.edge, true);
         for number in routers {
             scene.beats(*number, RouterState::Live, &[]);
@@ -95,7 +105,16 @@ impl Scene {
 
     fn beats(&mut self, number: u8, state: RouterState, fences: &[Fence]) {
         let (live, fences) = (vec![router(number)], fences.to_vec());
-        let beat = RouterBeat { router: router(number), state, number: 1, term: 1, live, fences, kept: None };
+        let beat = RouterBeat {
+            router: router(number),
+            state,
+            number: 1,
+            term: 1,
+            live,
+            fences,
+            kept: None,
+            capacity: Capacity::default(),
+        };
         self.hub.on_router_beat(self.now, &mut self.edge, beat.encode());
     }
 

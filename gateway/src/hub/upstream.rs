@@ -18,6 +18,7 @@ use holdfast_protocol::subject::{Inbox, InboxSubjects, Kind, Subjects, Target};
 use rustc_hash::FxBuildHasher;
 
 use super::edge::{Edge, Publication, Received};
+use super::held::{From, Held};
 use crate::link::{ConnRef, JoinFor, Sender, ToShard};
 use crate::session::{Failure, Outcome, Outward, Said, Ticket};
 use crate::traces;
@@ -28,6 +29,8 @@ const MARKER_MS: u64 = 2000;
 const REQUESTS_MAX: usize = 1 << 17;
 /// Markers under way at once. Each stands for a turn's messages; more means the bus is stuck.
 const MARKERS_MAX: usize = 4096;
+/// Messages sent in a turn of those that were held.
+const HELD_PER_TURN: usize = 1024;
 
 /// What a reply is for.
 #[derive(Debug)]
@@ -71,10 +74,11 @@ pub(super) struct Upstream {
     requests: HashMap<u64, Purpose, FxBuildHasher>,
     deadlines: BinaryHeap<Reverse<(u64, u64)>>,
     next_request: u64,
+    held: Held,
 }
 
 impl Upstream {
-    pub(super) fn new(node: NodeId, subjects: Subjects, inbox: InboxSubjects) -> Self {
+    pub(super) fn new(node: NodeId, subjects: Subjects, inbox: InboxSubjects, held: Held) -> Self {
         Self {
             node,
             subjects,
@@ -86,6 +90,7 @@ impl Upstream {
             requests: HashMap::default(),
             deadlines: BinaryHeap::new(),
             next_request: 0,
+            held,
         }
     }
 
@@ -105,16 +110,17 @@ impl Upstream {
         ("Hf-Id", format!("{}-{:x}", self.node, self.next_id))
     }
 
-    /// Publishes a client's message. To a room it goes as a domain service's would.
+    /// Publishes a client's message; while the bus is away it may be held instead. The time is that of the bus being away
+    /// (`None`: it is there). Whether it was held. To a room it goes as a domain service's would.
     pub(super) fn publish(
         &mut self,
         edge: &mut dyn Edge,
-        to: (ConnRef, Option<Ticket>),
+        away_ms: Option<u64>,
+        from: From,
         sender: &Sender,
-        out: &Outward,
-        said: Option<&Said>,
+        (out, said): (&Outward, Option<&Said>),
         payload: Bytes,
-    ) -> Result<(), Failure> {
+    ) -> Result<bool, Failure> {
         let (subject, mut headers) = match out {
             Outward::Service(path) => {
                 let subject = self.subjects.up(&sender.endpoint.name, path.iter().map(String::as_str));
@@ -130,12 +136,47 @@ impl Upstream {
         let what = if matches!(out, Outward::Room(_)) { "room" } else { "up" };
         let span = traces::sending(sender, SpanKind::Producer, what);
         headers.extend(span.as_ref().map(parent_header));
-        let published = edge.publish(Publication { subject, reply: None, headers, payload });
-        end(span, published.map_err(Failure::from))?;
-        if let (conn, Some(ticket)) = to {
+        let publication = Publication { subject, reply: None, headers, payload };
+        let outcome = match away_ms {
+            Some(now_ms) => self.held.hold(now_ms, from, publication).then_some(true).ok_or(Failure::BusUnavailable),
+            None => self.send(edge, from, publication).map(|()| false),
+        };
+        end(span, outcome)
+    }
+
+    fn send(&mut self, edge: &mut dyn Edge, from: From, publication: Publication) -> Result<(), Failure> {
+        edge.publish(publication)?;
+        if let (conn, Some(ticket)) = from {
             self.unmarked.push((conn, ticket));
         }
         Ok(())
+    }
+
+    /// Sends what is held, in order, a bounded part of it; who could not be helped is answered. How many were sent.
+    pub(super) fn send_held(&mut self, edge: &mut dyn Edge) -> u64 {
+        let mut sent = 0;
+        for _ in 0..HELD_PER_TURN {
+            let Some((from, publication)) = self.held.next() else { break };
+            match self.send(edge, from, publication) {
+                Ok(()) => sent += 1,
+                Err(failure) => {
+                    // The bus is away again, or full: the rest is tried in the next turn.
+                    refuse(edge, from, failure);
+                    break;
+                }
+            }
+        }
+        sent
+    }
+
+    /// Whether messages are held: those that come go behind them.
+    pub(super) fn holds(&self) -> bool {
+        !self.held.is_empty()
+    }
+
+    /// Bytes that are held.
+    pub(super) const fn held_bytes(&self) -> usize {
+        self.held.bytes()
     }
 
     /// Publishes a client's request. Its purpose comes back with a failure.
@@ -232,8 +273,11 @@ impl Upstream {
         self.markers.front().is_some_and(wanted).then(|| self.markers.pop_front()).flatten()
     }
 
-    /// Requests whose time is over; markers are settled here.
+    /// Requests whose time is over; markers and messages that are held are settled here.
     pub(super) fn expire(&mut self, edge: &mut dyn Edge, now_ms: u64) -> Vec<Purpose> {
+        while let Some(from) = self.held.next_expired(now_ms) {
+            refuse(edge, from, Failure::BusUnavailable);
+        }
         while let Some(marker) = self.pop_marker_if(|marker| marker.deadline_ms <= now_ms) {
             settle(edge, marker.waiters, &Err(Failure::BusUnavailable));
         }
@@ -262,6 +306,15 @@ impl Upstream {
         self.deadlines.clear();
         self.requests.drain().map(|(_, purpose)| purpose).collect()
     }
+}
+
+/// Tells a client that its message was not sent.
+pub(super) fn refuse(edge: &mut dyn Edge, (conn, ticket): From, failure: Failure) {
+    let message = match ticket {
+        Some(ticket) => ToShard::Published { conn, ticket, result: Err(failure) },
+        None => ToShard::Unpublished { conn, failure },
+    };
+    edge.to_shard(conn.shard, message);
 }
 
 fn parent_header(span: &Span) -> (&'static str, String) {

@@ -66,6 +66,26 @@ impl GatewayCollector {
             ("routers", "Routers that are live as this node hears them", self.hub.routers.value()),
             ("roster_sequence", "The last roster batch published", self.hub.roster_seq.value()),
             ("draining", "1 while the node drains", self.hub.draining.value()),
+            ("outbox_bytes", "Bytes that wait for clients, by the last sweep", self.sum(|s| &s.outbox_bytes)),
+            ("memory_used_bytes", "Memory of the process, as the guard sees it", self.hub.memory_bytes.value()),
+            ("memory_pressed", "1 while the node is short of memory", self.hub.memory_pressed.value()),
+            ("upstream_held_bytes", "Client messages held while the bus is away", self.hub.upstream_held_bytes.value()),
+            ("leaving_connections", "Connections to be sent away: drain, shed, age", self.sum(|s| &s.leaving)),
+            (
+                "leaving_rate_per_second",
+                "Connections sent away per second, as planned",
+                self.hub.leaving_rate_milli.value() / 1000,
+            ),
+            (
+                "spare_handshakes_per_second",
+                "Handshakes this node offers to clients of nodes that drain",
+                self.hub.spare_handshakes.value(),
+            ),
+            (
+                "fleet_spare_handshakes_per_second",
+                "The same of all live nodes, as routers add it up",
+                self.hub.fleet_spare_handshakes.value(),
+            ),
         ] {
             out.gauge(name, help, &[(&[], value)]);
         }
@@ -111,6 +131,17 @@ impl GatewayCollector {
             ("sent_bytes_total", "Bytes written to sockets", self.sum(|s| &s.sent_bytes)),
             ("writes_total", "Write calls on sockets", self.sum(|s| &s.writes)),
             ("filtered_total", "Copies that Hf-Only and Hf-Except left out", self.sum(|s| &s.filtered)),
+            (
+                "kept_behind_total",
+                "Times a slow client was to be caught up from the stream of kept messages",
+                self.sum(|s| &s.kept_behind),
+            ),
+            (
+                "memory_closed_total",
+                "Slow clients closed because the node was short of memory",
+                self.sum(|s| &s.relieved),
+            ),
+            ("goaways_total", "Connections told that they will be sent away", self.sum(|s| &s.goaways)),
             ("gaps_total", "Times a client was told of a loss", self.sum(|s| &s.gaps)),
             (
                 "acks_untracked_total",
@@ -135,6 +166,7 @@ impl GatewayCollector {
             ("packets_malformed_total", "Internal messages that could not be read", &hub.packets_malformed),
             ("upstream_published_total", "Client messages published", &hub.published),
             ("upstream_failed_total", "Client messages that could not be published", &hub.publish_failed),
+            ("upstream_held_total", "Client messages held because the bus was away", &hub.upstream_held),
             ("requests_total", "Client requests published", &hub.requests),
             ("request_timeouts_total", "Requests nobody answered in time", &hub.request_timeouts),
             ("receipts_expired_total", "Receipts a shard did not complete in time", &hub.receipts_expired),

@@ -4,6 +4,7 @@
 //! is the driver's task registered for the rest. Knows no session and no decoder; reading is the driver's.
 
 use std::io::{self, IoSlice};
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
@@ -298,6 +299,18 @@ impl Socket for Connection {
 
     fn take_gaps(&mut self) -> Vec<u32> {
         self.outbox.take_gaps()
+    }
+
+    fn take_behind(&mut self) -> Vec<(u32, NonZeroU64)> {
+        self.outbox.take_behind()
+    }
+
+    fn has_room(&mut self, now: Now, frame_bytes: usize) -> bool {
+        let fits = |outbox: &Outbox, limits: &Limits| outbox.fits(frame_bytes, &limits.outgoing);
+        if !fits(&self.outbox, &self.limits) {
+            self.write(now);
+        }
+        fits(&self.outbox, &self.limits)
     }
 
     fn close(&mut self, now: Now, code: u16, reason: &str) {

@@ -11,6 +11,7 @@ use hyper::{Request, Response, StatusCode};
 
 use super::body::Body;
 use super::connection::{Connection, Limits};
+use crate::admission::Seat;
 use crate::clock::Now;
 use crate::session::Incoming;
 use crate::shard::ClosedBy;
@@ -80,8 +81,15 @@ pub trait Host: Clone + 'static {
         head: &Parts,
     ) -> impl Future<Output = Result<Admitted<Self::Admission>, Refused>>;
 
-    /// Takes a connection over.
-    fn open(&self, now: Now, admission: Self::Admission, connection: Connection, secure: bool) -> Self::Key;
+    /// Takes a connection over, and its address's place with it.
+    fn open(
+        &self,
+        now: Now,
+        admission: Self::Admission,
+        connection: Connection,
+        secure: bool,
+        seat: Option<Seat>,
+    ) -> Self::Key;
 
     /// A message came.
     fn receive(&self, now: Now, key: Self::Key, incoming: Incoming<'_>);

@@ -25,12 +25,14 @@ use rustls::ServerConfig;
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::arrival::Arrival;
 use super::body::Body;
 use super::connection::Connection;
 use super::driver::Driver;
 use super::host::{Admitted, Host, Refused, Route};
 use super::transport::{HandshakeError, Transport};
-use super::{Net, scratch, upgrade};
+use super::{Net, proxied, scratch, upgrade};
+use crate::admission::{Seat, Turned};
 use crate::echo;
 use crate::metrics::Handshake;
 use crate::socket::Framing;
@@ -86,11 +88,13 @@ impl Pages {
 pub(super) async fn serve<H: Host>(
     net: Rc<Net<H>>,
     tcp: TcpStream,
+    arrival: Arrival,
     tls: Option<Arc<ServerConfig>>,
     permit: OwnedSemaphorePermit,
 ) {
+    let arrival = Rc::new(RefCell::new(arrival));
     let pages = Rc::new(Pages { permit: RefCell::new(Some(permit)), ..Pages::default() });
-    let mut phase = Box::pin(http_phase(&net, tcp, tls, &pages));
+    let mut phase = Box::pin(http_phase(&net, tcp, &arrival, tls, &pages));
     let served = loop {
         match tokio::time::timeout(net.settings.http_timeout, &mut phase).await {
             Ok(served) => break served,
@@ -109,21 +113,32 @@ pub(super) async fn serve<H: Host>(
         Some((transport, _, None)) => net.linger(transport),
         Some((transport, early, Some(Upgraded::Echo))) => {
             net.cells.handshake(Handshake::Ok).add(1);
-            drop(net.tasks.spawn_local(echo::run(transport, early)));
+            let seat = arrival.borrow_mut().seat.take();
+            drop(net.tasks.spawn_local(async move {
+                echo::run(transport, early).await;
+                drop(seat);
+            }));
         }
         Some((transport, early, Some(Upgraded::Open(admitted)))) => {
             net.cells.handshake(Handshake::Ok).add(1);
-            open(&net, transport, &early, admitted);
+            let seat = arrival.borrow_mut().seat.take();
+            open(&net, transport, &early, admitted, seat);
         }
     }
 }
 
 /// Hands the connection to the host and starts its driver, beginning with the bytes that came behind the request.
-fn open<H: Host>(net: &Rc<Net<H>>, transport: Transport, early: &[u8], admitted: Admitted<H::Admission>) {
+fn open<H: Host>(
+    net: &Rc<Net<H>>,
+    transport: Transport,
+    early: &[u8],
+    admitted: Admitted<H::Admission>,
+    seat: Option<Seat>,
+) {
     let now = net.host.now();
     let secure = transport.is_secure();
     let connection = Connection::new(transport, admitted.limits, Arc::clone(&net.cells), now);
-    let key = net.host.open(now, admitted.admission, connection, secure);
+    let key = net.host.open(now, admitted.admission, connection, secure, seat);
     let mut driver = Driver::new(Rc::clone(net), key);
     if !early.is_empty() {
         driver.take(now, &mut early.to_vec());
@@ -137,10 +152,17 @@ type Served<A> = (Transport, Bytes, Option<Upgraded<A>>);
 /// TLS and HTTP. `None`: the socket is gone.
 async fn http_phase<H: Host>(
     net: &Rc<Net<H>>,
-    tcp: TcpStream,
+    mut tcp: TcpStream,
+    arrival: &Rc<RefCell<Arrival>>,
     tls: Option<Arc<ServerConfig>>,
     pages: &Rc<Pages>,
 ) -> Option<Served<H::Admission>> {
+    if arrival.borrow().proxied
+        && let Err(counted) = learn_peer(net, &mut tcp, arrival).await
+    {
+        net.cells.handshake(counted).add(1);
+        return None;
+    }
     let mut transport = match tls {
         None => Transport::plain(tcp),
         Some(config) => {
@@ -165,7 +187,12 @@ async fn http_phase<H: Host>(
     }
 
     let upgraded = Rc::new(RefCell::new(None));
-    let handler = Handler { net: Rc::clone(net), upgraded: Rc::clone(&upgraded), pages: Rc::clone(pages) };
+    let handler = Handler {
+        net: Rc::clone(net),
+        arrival: Rc::clone(arrival),
+        upgraded: Rc::clone(&upgraded),
+        pages: Rc::clone(pages),
+    };
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(net.settings.head_timeout)
@@ -190,6 +217,8 @@ async fn http_phase<H: Host>(
 /// Answers the requests of one socket.
 struct Handler<H: Host> {
     net: Rc<Net<H>>,
+    /// From where.
+    arrival: Rc<RefCell<Arrival>>,
     /// Set with the 101.
     upgraded: Rc<RefCell<Option<Upgraded<H::Admission>>>>,
     pages: Rc<Pages>,
@@ -202,7 +231,7 @@ impl<H: Host> Service<Request<Incoming>> for Handler<H> {
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let net = Rc::clone(&self.net);
-        let upgraded = Rc::clone(&self.upgraded);
+        let (upgraded, arrival) = (Rc::clone(&self.upgraded), Rc::clone(&self.arrival));
         let pages = Rc::clone(&self.pages);
         Box::pin(async move {
             let wants_upgrade = request.headers().contains_key(UPGRADE);
@@ -217,8 +246,10 @@ impl<H: Host> Service<Request<Incoming>> for Handler<H> {
                     None => Err(TOO_MANY_PAGES),
                 },
                 Route::Refuse(refused) => Err(refused),
-                Route::Endpoint(endpoint, framing) => answer(&net, Some((endpoint, framing)), head, body).await,
-                Route::Echo => answer(&net, None, head, body).await,
+                Route::Endpoint(endpoint, framing) => {
+                    answer(&net, &arrival, Some((endpoint, framing)), head, body).await
+                }
+                Route::Echo => answer(&net, &arrival, None, head, body).await,
             };
             let answer = match result {
                 Ok((response, then)) => {
@@ -235,6 +266,19 @@ impl<H: Host> Service<Request<Incoming>> for Handler<H> {
     }
 }
 
+/// Whom a balancer speaks for, and that client's place.
+async fn learn_peer<H: Host>(net: &Net<H>, tcp: &mut TcpStream, arrival: &RefCell<Arrival>) -> Result<(), Handshake> {
+    let read = tokio::time::timeout(net.settings.proxy_timeout, proxied::read(tcp)).await;
+    let client = read.map_err(|_| Handshake::Timeout)?.map_err(|error| {
+        tracing::debug!(%error, "Head of the PROXY protocol refused");
+        Handshake::Proxy
+    })?;
+    let mut arrival = arrival.borrow_mut();
+    arrival.peer = client.unwrap_or(arrival.peer);
+    // A balancer that speaks for itself looks after our health: its place is not counted.
+    if client.is_some() { arrival.take_seat(net).map_err(Turned::counted) } else { Ok(()) }
+}
+
 const TOO_MANY_PAGES: Refused = Refused {
     status: StatusCode::SERVICE_UNAVAILABLE,
     headers: Vec::new(),
@@ -245,6 +289,7 @@ const TOO_MANY_PAGES: Refused = Refused {
 /// An upgrade to an endpoint, or to the echo route.
 async fn answer<H: Host>(
     net: &Net<H>,
+    arrival: &RefCell<Arrival>,
     endpoint: Option<(H::Endpoint, Framing)>,
     head: Parts,
     body: Incoming,
@@ -255,6 +300,8 @@ async fn answer<H: Host>(
         body: refusal.body,
         counted: Handshake::BadRequest,
     })?;
+    arrival.borrow_mut().take_seat_for(net, &head.headers).map_err(turned)?;
+    net.door.handshake(net.host.now().ms).map_err(turned)?;
     let then = match endpoint {
         Some((endpoint, framing)) => {
             let mut admitted = net.host.admit(&endpoint, &head).await?;
@@ -278,6 +325,18 @@ async fn answer<H: Host>(
         response.headers_mut().insert("sec-websocket-protocol", HeaderValue::from_static(subprotocol));
     }
     Ok((response, then))
+}
+
+/// What somebody is told who is turned away after the request was read.
+pub(crate) fn turned(turned: Turned) -> Refused {
+    let (status, retry_after, body) = match turned {
+        Turned::AddressConnections => (StatusCode::TOO_MANY_REQUESTS, "10", "too many connections from this address"),
+        Turned::AddressRate => (StatusCode::TOO_MANY_REQUESTS, "2", "too many attempts from this address"),
+        Turned::UserConnections => (StatusCode::TOO_MANY_REQUESTS, "10", "too many connections of this user"),
+        Turned::NodeRate => (StatusCode::SERVICE_UNAVAILABLE, "2", "too many attempts"),
+        Turned::Memory => (StatusCode::SERVICE_UNAVAILABLE, "10", "overloaded"),
+    };
+    Refused { status, headers: vec![("retry-after", retry_after)], body, counted: turned.counted() }
 }
 
 /// A refused upgrade closes the connection: a proxy on the way that believed in the upgrade would take what the client

@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustls::ServerConfig;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::{Host, Net, http};
+use super::{Arrival, Host, Net, http};
 
 /// Connections the kernel holds for us while we are busy; it takes the smaller of this and `somaxconn`.
 const BACKLOG: i32 = 4096;
@@ -49,6 +49,7 @@ pub(super) async fn accept<H: Host>(
     net: Rc<Net<H>>,
     listener: tokio::net::TcpListener,
     tls: Option<Arc<ServerConfig>>,
+    proxied: bool,
 ) {
     let mut backoff = BACKOFF_MIN;
     loop {
@@ -58,11 +59,17 @@ pub(super) async fn accept<H: Host>(
             () = net.accepting.cancelled() => return,
         };
         match accepted {
-            Ok((permit, tcp)) => {
+            Ok((permit, tcp, peer)) => {
                 backoff = BACKOFF_MIN;
+                // Nothing has been spent on it yet; what a proxy says of an address comes later.
+                let mut arrival = Arrival { peer: peer.ip(), proxied, seat: None };
+                if !proxied && let Err(turned) = arrival.take_seat(&net) {
+                    net.cells.handshake(turned.counted()).add(1);
+                    continue;
+                }
                 let net = Rc::clone(&net);
                 let tls = tls.clone();
-                drop(net.tasks.clone().spawn_local(http::serve(net, tcp, tls, permit)));
+                drop(net.tasks.clone().spawn_local(http::serve(net, tcp, arrival, tls, permit)));
             }
             Err(error) if is_the_clients(&error) => {}
             Err(error) => {
@@ -81,11 +88,11 @@ pub(super) async fn accept<H: Host>(
 async fn next<H: Host>(
     net: &Net<H>,
     listener: &tokio::net::TcpListener,
-) -> io::Result<(tokio::sync::OwnedSemaphorePermit, tokio::net::TcpStream)> {
+) -> io::Result<(tokio::sync::OwnedSemaphorePermit, tokio::net::TcpStream, SocketAddr)> {
     let permit = Arc::clone(&net.handshakes).acquire_owned().await.map_err(io::Error::other)?;
-    let (tcp, _) = listener.accept().await?;
+    let (tcp, peer) = listener.accept().await?;
     tcp.set_nodelay(true)?;
-    Ok((permit, tcp))
+    Ok((permit, tcp, peer))
 }
 
 /// Whether only this one connection is concerned.

@@ -4,10 +4,11 @@
 //! no session, no dialect and no bus. An idle connection is a slab entry of the shard and a parked task here: no read
 //! or write buffer, no timer, no channel.
 //!
-//! Reading order: listener (sockets that listen), certificates (TLS settings), http (a request and its answer),
+//! Reading order: listener (sockets that listen), arrival and proxied (who is it that comes), certificates (TLS settings), http (a request and its answer),
 //! upgrade (what a handshake must look like), connection (a socket with its queue), driver (the task that reads),
 //! transport and tls (bytes), body (what other answers carry).
 
+mod arrival;
 mod body;
 pub mod certificates;
 mod connection;
@@ -15,6 +16,7 @@ mod driver;
 mod host;
 mod http;
 pub mod listener;
+mod proxied;
 mod scratch;
 mod tls;
 mod transport;
@@ -34,8 +36,12 @@ use tokio_util::task::TaskTracker;
 pub use body::Body;
 pub use connection::{CLOSE_WAIT_MS, Connection, Limits};
 pub use host::{Admitted, Host, Refused, Route};
+pub(crate) use http::turned;
 pub use transport::{HandshakeError, Transport};
 
+use arrival::Arrival;
+
+use crate::admission::Door;
 use crate::metrics::ShardCells;
 
 /// How long a closed socket may take to read our last bytes before it is dropped with whatever it still sends.
@@ -46,6 +52,8 @@ const RESUME_INTERVAL: Duration = Duration::from_millis(5);
 /// What the HTTP side allows.
 #[derive(Debug, Clone)]
 pub struct Settings {
+    /// For the head of the PROXY protocol.
+    pub proxy_timeout: Duration,
     /// For a TLS handshake.
     pub tls_timeout: Duration,
     /// For a request's head; also how long a kept-alive connection may idle.
@@ -63,6 +71,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
+            proxy_timeout: Duration::from_secs(5),
             tls_timeout: Duration::from_secs(10),
             head_timeout: Duration::from_secs(10),
             http_timeout: Duration::from_secs(60),
@@ -86,6 +95,8 @@ pub struct Net<H> {
     handshakes: Arc<Semaphore>,
     /// Sockets on which pages are served: they may stay long, and must not keep handshakes out.
     pages: Arc<Semaphore>,
+    /// Who may come in at all.
+    door: Arc<Door>,
     /// Drivers that wait for the host to be less busy. One entry per wake of a paused driver, gone within
     /// [`RESUME_INTERVAL`] of the end of the congestion.
     paused: RefCell<Vec<Waker>>,
@@ -98,11 +109,13 @@ pub struct Listening {
     pub socket: std::net::TcpListener,
     /// TLS if set.
     pub tls: Option<Arc<ServerConfig>>,
+    /// Each connection begins with a head of the PROXY protocol.
+    pub proxied: bool,
 }
 
 impl<H: Host> Net<H> {
     /// The network side of a shard, with no socket yet. What it counts goes into the shard's cells.
-    pub fn new(host: H, settings: Settings, cells: Arc<ShardCells>) -> Rc<Self> {
+    pub fn new(host: H, settings: Settings, cells: Arc<ShardCells>, door: Arc<Door>) -> Rc<Self> {
         let handshakes = Arc::new(Semaphore::new(settings.handshakes_max));
         let pages = Arc::new(Semaphore::new(settings.pages_max));
         Rc::new(Self {
@@ -113,6 +126,7 @@ impl<H: Host> Net<H> {
             accepting: CancellationToken::new(),
             handshakes,
             pages,
+            door,
             paused: RefCell::default(),
         })
     }
@@ -124,7 +138,7 @@ impl<H: Host> Net<H> {
     pub fn serve(self: &Rc<Self>, listening: Listening) -> std::io::Result<()> {
         listening.socket.set_nonblocking(true)?;
         let listener = tokio::net::TcpListener::from_std(listening.socket)?;
-        drop(self.tasks.spawn_local(listener::accept(Rc::clone(self), listener, listening.tls)));
+        drop(self.tasks.spawn_local(listener::accept(Rc::clone(self), listener, listening.tls, listening.proxied)));
         Ok(())
     }
 

@@ -19,6 +19,7 @@ use hyper::{Request, Response, StatusCode};
 use slab::Slab;
 
 use super::*;
+use crate::admission::{Door, DoorSettings, Seat};
 use crate::clock::Now;
 use crate::metrics::{Handshake, ShardCells};
 use crate::net::certificates::tests::pair;
@@ -95,7 +96,7 @@ impl Host for TestHost {
         }
     }
 
-    fn open(&self, _: Now, (): (), connection: Connection, _: bool) -> usize {
+    fn open(&self, _: Now, (): (), connection: Connection, _: bool, _: Option<Seat>) -> usize {
         self.0.connections.borrow_mut().insert(connection)
     }
 
@@ -165,20 +166,29 @@ struct Scene {
     certificate: Vec<u8>,
 }
 
+fn open_door() -> Arc<Door> {
+    Arc::new(Door::new(DoorSettings::default()))
+}
+
 impl Scene {
     fn new() -> Self {
         Self::with(Settings::default())
     }
 
     fn with(settings: Settings) -> Self {
+        Self::behind(settings, open_door(), false)
+    }
+
+    /// One with a door of its own, and whether the PROXY protocol is spoken.
+    fn behind(settings: Settings, door: Arc<Door>, proxied: bool) -> Self {
         let host = TestHost::default();
         let cells = Arc::new(ShardCells::default());
-        let net = Net::new(host.clone(), settings, Arc::clone(&cells));
+        let net = Net::new(host.clone(), settings, Arc::clone(&cells), door);
         let pair = pair();
         let listen = |tls| {
             let socket = listener::bind("127.0.0.1:0".parse().unwrap(), 1).unwrap().remove(0);
             let address = socket.local_addr().unwrap();
-            net.serve(Listening { socket, tls }).unwrap();
+            net.serve(Listening { socket, tls, proxied }).unwrap();
             address
         };
         let (plain, tls) = (listen(None), listen(Some(pair.server())));

@@ -20,15 +20,15 @@ fn control(name: u8) -> Outgoing {
 }
 
 fn message(name: u8, scope: u32) -> Outgoing {
-    Outgoing { frame: frame(name), class: Class::Message { scope, expires_ms: None, key: None } }
+    Outgoing { frame: frame(name), class: Class::Message { scope, expires_ms: None, key: None, kept: None } }
 }
 
 fn keyed(name: u8, scope: u32, key: u64) -> Outgoing {
-    Outgoing { frame: frame(name), class: Class::Message { scope, expires_ms: None, key: Some(key) } }
+    Outgoing { frame: frame(name), class: Class::Message { scope, expires_ms: None, key: Some(key), kept: None } }
 }
 
 fn expiring(name: u8, expires: Now) -> Outgoing {
-    let class = Class::Message { scope: OWN_STREAM, expires_ms: Some(expires.unix_ms), key: None };
+    let class = Class::Message { scope: OWN_STREAM, expires_ms: Some(expires.unix_ms), key: None, kept: None };
     Outgoing { frame: frame(name), class }
 }
 
@@ -262,7 +262,7 @@ fn random_use_keeps_order_and_accounts() {
             let expires_ms = (below(4) == 0).then(|| now.unix_ms + below(20));
             let class = match below(4) {
                 0 => Class::Control,
-                _ => Class::Message { scope: u32::try_from(below(3)).unwrap(), expires_ms, key },
+                _ => Class::Message { scope: u32::try_from(below(3)).unwrap(), expires_ms, key, kept: None },
             };
             let outgoing = Outgoing { frame: Bytes::copy_from_slice(&number), class };
             if let Pushed::Queued(number) = outbox.push(now, outgoing, &DROP, &mut lost) {
@@ -313,4 +313,129 @@ fn what_was_begun_past_the_queue_is_not_replaced() {
     outbox.push(at(0), keyed(b'b', 1, 7), &CLOSE, &mut lost);
 
     assert_eq!((drain(&mut outbox, at(0)).as_str(), lost), ("ab", Lost::default()));
+}
+
+fn kept(name: u8, scope: u32, seq: u64) -> Outgoing {
+    let class = Class::Message { scope, expires_ms: None, key: None, kept: NonZeroU64::new(seq) };
+    Outgoing { frame: frame(name), class }
+}
+
+fn behind(outbox: &mut Outbox) -> Vec<(u32, u64)> {
+    outbox.take_behind().into_iter().map(|(scope, seq)| (scope, seq.get())).collect()
+}
+
+#[test]
+fn kept_messages_that_give_way_take_all_behind_them_of_their_scope_along_and_are_no_gap() {
+    let mut outbox = Outbox::default();
+    let mut lost = Lost::default();
+    let queue = [message(b'a', 1), kept(b'b', 1, 3), kept(b'c', 2, 4), message(b'd', 1), kept(b'e', 1, 7)];
+    for outgoing in queue.into_iter().chain((b'f'..=b'j').map(control)) {
+        outbox.push(at(0), outgoing, &DROP, &mut lost);
+    }
+    // Room for two: the oldest two give way.
+    let two = Outgoing { frame: Bytes::from(vec![b'z'; 20 + ENTRY_BYTES]), class: Class::Control };
+    outbox.push(at(0), two, &DROP, &mut lost);
+
+    assert_eq!(outbox.push(at(0), kept(b'x', 1, 8), &DROP, &mut lost), Pushed::Dropped, "behind those");
+    assert_eq!((outbox.take_gaps(), behind(&mut outbox)), (vec![1], vec![(1, 3)]));
+    assert_eq!(behind(&mut outbox), []);
+    assert_eq!(lost.dropped, 3);
+    assert_eq!(drain(&mut outbox, at(0)), "cdfghijz");
+}
+
+#[test]
+fn a_kept_message_refused_by_a_full_queue_is_one_to_be_read_again() {
+    let mut outbox = Outbox::default();
+    let mut lost = Lost::default();
+    for name in 0..10 {
+        outbox.push(at(0), control(name), &DROP, &mut lost);
+    }
+
+    assert_eq!(outbox.push(at(0), kept(b'x', 1, 5), &DROP, &mut lost), Pushed::Dropped);
+    assert_eq!(outbox.push(at(0), message(b'y', 2), &DROP, &mut lost), Pushed::Dropped);
+
+    assert_eq!((outbox.take_gaps(), behind(&mut outbox)), (vec![2], vec![(1, 5)]));
+}
+
+/// Kept messages of a few rooms, and a shard that reads on from where one gave way.
+#[derive(Default)]
+struct Stream {
+    scopes: Vec<u32>,
+    lags: Vec<(u32, u64)>,
+}
+
+impl Stream {
+    fn outgoing(seq: u64, scope: u32) -> Outgoing {
+        let number = [&seq.to_be_bytes()[..], &[u8::try_from(scope).unwrap(), 1]].concat();
+        Outgoing { frame: number.into(), class: kept(0, scope, seq).class }
+    }
+
+    fn publish(&mut self, outbox: &mut Outbox, now: Now, scope: u32, lost: &mut Lost) {
+        self.scopes.push(scope);
+        if self.lags.iter().all(|(behind, _)| *behind != scope) {
+            outbox.push(now, Self::outgoing(self.scopes.len() as u64, scope), &DROP, lost);
+        }
+    }
+
+    fn fall_behind(&mut self, outbox: &mut Outbox) {
+        for (scope, from) in behind(outbox) {
+            match self.lags.iter_mut().find(|(known, _)| *known == scope) {
+                Some(lag) => lag.1 = lag.1.min(from),
+                None => self.lags.push((scope, from)),
+            }
+        }
+    }
+
+    fn read_on(&mut self, outbox: &mut Outbox, now: Now, lost: &mut Lost) {
+        for (scope, from) in std::mem::take(&mut self.lags) {
+            let rest = (1..).zip(&self.scopes).filter(|(seq, of)| *seq >= from && **of == scope);
+            for (seq, _) in rest {
+                if !outbox.fits(10, &DROP) {
+                    self.lags.push((scope, seq));
+                    break;
+                }
+                outbox.push(now, Self::outgoing(seq, scope), &DROP, lost);
+            }
+        }
+    }
+}
+
+#[test]
+fn each_kept_message_is_written_once_and_in_order_where_what_gave_way_is_read_again() {
+    for seed in 0..300_u64 {
+        let mut state = seed;
+        let mut below = |bound: u64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) % bound
+        };
+        let (mut outbox, mut lost, mut stream) = (Outbox::default(), Lost::default(), Stream::default());
+        let mut bytes = Vec::new();
+        for step in 0..500 {
+            let now = at(step * 10);
+            if below(2) == 0 {
+                stream.publish(&mut outbox, now, u32::try_from(below(3)).unwrap(), &mut lost);
+            }
+            if below(5) == 0 {
+                outbox.push(now, message(0xff, 7), &DROP, &mut lost);
+            }
+            if below(3) == 0 {
+                bytes.extend(write(&mut outbox, now, usize::try_from(below(60)).unwrap(), &mut lost));
+            }
+            outbox.is_too_old(now, &DROP, &mut lost);
+            stream.fall_behind(&mut outbox);
+            if outbox.is_empty() {
+                stream.read_on(&mut outbox, now, &mut lost);
+            }
+        }
+        while !outbox.is_empty() || !stream.lags.is_empty() {
+            bytes.extend(write(&mut outbox, at(6000), usize::MAX, &mut lost));
+            stream.read_on(&mut outbox, at(6000), &mut lost);
+        }
+        for scope in 0..3 {
+            let sent = (1..).zip(&stream.scopes).filter(|(_, of)| **of == scope).map(|(seq, _)| seq);
+            let read = bytes.chunks(10).filter(|frame| frame[9] == 1 && u32::from(frame[8]) == scope);
+            let read = read.map(|frame| u64::from_be_bytes(*frame.first_chunk().unwrap()));
+            assert_eq!(read.collect::<Vec<u64>>(), sent.collect::<Vec<u64>>(), "seed {seed}, scope {scope}");
+        }
+    }
 }

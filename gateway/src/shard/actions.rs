@@ -42,7 +42,7 @@ impl<S: Socket> Shard<S> {
                 }
             }
             Action::Verify { ticket, token, device: _ } => self.verify(now, index, ticket, token, follow),
-            Action::Bind { identity, since } => self.bind(index, &identity, since),
+            Action::Bind { identity, since } => self.bind(index, &identity, since, follow),
             // What the shard shows of a connection it reads from the session.
             Action::Rebind(_) => {}
             Action::Join { ticket, room, since, leave_first, callout } => {
@@ -116,6 +116,9 @@ impl<S: Socket> Shard<S> {
         connection.gap_queued = 0;
         connection.socket.close(now, code, reason);
         self.mark_dirty(index);
+        if let Some(key) = self.table.key(index) {
+            self.drain.forget(key);
+        }
         self.end_presence(index, cause_of(close));
     }
 
@@ -137,10 +140,17 @@ impl<S: Socket> Shard<S> {
         }
     }
 
-    fn bind(&mut self, index: u32, identity: &Identity, since: Option<Position>) {
+    fn bind(&mut self, index: u32, identity: &Identity, since: Option<Position>, follow: &mut Follow) {
         let Some(conn) = self.conn(index) else { return };
         let Some(connection) = self.table.get_mut(index) else { return };
         let user = Arc::clone(&identity.user);
+        if self.door.is_pressed() {
+            return follow.push_back(Event::Close(Close::Overload));
+        }
+        // Whoever binds gives the place back: when unbound, or when the hub's answer binds nobody.
+        if !self.door.enter_user(&user) {
+            return follow.push_back(Event::Close(Close::TooMany));
+        }
         connection.binding = Binding::Asked;
         let newest = connection.session.endpoint().devices == Devices::Newest;
         self.to_hub.push(ToHub::Bind { conn, id: connection.id, user, since_ms: connection.since_ms, newest, since });

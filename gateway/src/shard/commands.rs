@@ -60,7 +60,7 @@ impl<S: Socket> Shard<S> {
             Command::Pause => self.feed_each(now, &selected, || Event::Pause),
             Command::Resume => self.on_each(&selected, |shard, index| {
                 shard.feed(now, index, Event::Resume);
-                shard.ask_for_missed(index);
+                shard.catch_up_if_drained(index);
                 true
             }),
             Command::Replace => self.feed_each(now, &selected, || Event::Close(Close::Replaced)),

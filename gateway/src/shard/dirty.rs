@@ -34,17 +34,24 @@ impl<S: Socket> Shard<S> {
             next += 1;
             let Some(index) = index else { continue };
             let Some(connection) = self.table.get_mut(index) else { continue };
-            let gaps = connection.socket.take_gaps();
+            let (gaps, behind) = (connection.socket.take_gaps(), connection.socket.take_behind());
             for scope in gaps {
                 self.tell_gap(now, index, scope);
+            }
+            for (scope, seq) in behind {
+                self.fall_behind(index, scope, seq.get());
             }
             let Some(connection) = self.table.get_mut(index) else { continue };
             connection.dirty = CLEAN;
             let passed = connection.socket.flush(now);
             self.turn.set_passed(place, passed);
+            let lagging = connection.lagging;
             if connection.gap_queued > 0 && passed >= connection.gap_queued {
                 connection.gap_queued = 0;
                 self.feed(now, index, Event::GapsWritten);
+            }
+            if lagging {
+                self.catch_up_if_drained(index);
             }
         }
     }

@@ -4,6 +4,8 @@
 //! socket leaves in one write; only then is it known whether a copy was `written` or is `queued`. The copies of a turn's
 //! only message have nothing to leave with and are written straight from the loop.
 
+use std::num::NonZeroU64;
+
 use holdfast_daemon::spans::Span;
 use holdfast_protocol::wire::{Delivery, ReceiptPart, Target};
 
@@ -200,7 +202,8 @@ impl<S: Socket> Shard<S> {
             return;
         }
         let can_ack = copies.can_ack;
-        let terms = Terms { scope: share.scope, expires_ms: fan.expires_ms, key: fan.key };
+        let kept = delivery.kept.as_ref().and_then(|kept| NonZeroU64::new(kept.seq));
+        let terms = Terms { scope: share.scope, expires_ms: fan.expires_ms, key: fan.key, kept };
         let key = Key { index, generation: connection.generation };
         let lone = self.turn.lone && connection.dirty == CLEAN && connection.gap_queued == 0;
         let written = if lone { copies.write_now(now, &mut connection.socket, terms) } else { Written::Not };

@@ -1,5 +1,7 @@
 //! The frames that one connection gets of a delivery, each encoded once per node and form.
 
+use std::num::NonZeroU64;
+
 use bytes::Bytes;
 use holdfast_protocol::dialect::{self, Dialect, sockjs, stomp};
 use holdfast_protocol::wire::Delivery;
@@ -24,6 +26,7 @@ pub(super) struct Terms {
     pub(super) scope: u32,
     pub(super) expires_ms: Option<u64>,
     pub(super) key: Option<u64>,
+    pub(super) kept: Option<NonZeroU64>,
 }
 
 impl Copies {
@@ -52,6 +55,11 @@ impl Copies {
         }
     }
 
+    /// Bytes of all frames.
+    pub(super) fn bytes(&self) -> usize {
+        self.frames.iter().map(Bytes::len).sum()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.frames.is_empty()
     }
@@ -62,7 +70,8 @@ impl Copies {
         if terms.expires_ms.is_some_and(|at| at < now.unix_ms) {
             return Written::Not;
         }
-        let class = Class::Message { scope: terms.scope, expires_ms: terms.expires_ms, key: terms.key };
+        let Terms { scope, expires_ms, key, kept } = terms;
+        let class = Class::Message { scope, expires_ms, key, kept };
         socket.write_now(now, &Outgoing { frame: frame.clone(), class })
     }
 
@@ -72,7 +81,7 @@ impl Copies {
         for (place, frame) in self.frames.into_iter().enumerate() {
             // Frames of one message for several subscriptions do not replace one another.
             let key = terms.key.map(|key| key.wrapping_add(place as u64));
-            let class = Class::Message { scope: terms.scope, expires_ms: terms.expires_ms, key };
+            let class = Class::Message { scope: terms.scope, expires_ms: terms.expires_ms, key, kept: terms.kept };
             match socket.push(now, Outgoing { frame, class }) {
                 Pushed::Dropped => {}
                 Pushed::Overflow => return Pushed::Overflow,

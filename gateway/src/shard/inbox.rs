@@ -48,8 +48,10 @@ impl<S: Socket> Shard<S> {
                     || Event::Close(Close::BusGone),
                 );
             }
-            ToShard::Drain { window_ms } => self.start_drain(now, window_ms),
-            ToShard::Shed { count, window_ms } => self.shed(now, count, window_ms),
+            ToShard::Drain { window_ms, rate_milli } => self.start_drain(now, window_ms, rate_milli),
+            ToShard::Shed { count, window_ms, rate_milli } => self.shed(now, count, window_ms, rate_milli),
+            ToShard::Relieve { bytes } => self.relieve(now, bytes),
+            ToShard::Pace { rate_milli } => self.pace(rate_milli),
             ToShard::Uncordon => self.stop_drain(),
             ToShard::CloseAll(close) => self.close_all(now, close),
             // The runtime's.
@@ -105,10 +107,11 @@ impl<S: Socket> Shard<S> {
                 self.to_hub.push(ToHub::Opened { id, user });
             }
             _ if succeeded => {
+                self.door.leave_user(&user);
                 let (shard, cause) = (self.settings.number, Cause::Close);
                 self.to_hub.push(ToHub::Unbind { id, user, shard, cause, opened: false });
             }
-            _ => {}
+            _ => self.door.leave_user(&user),
         }
     }
 

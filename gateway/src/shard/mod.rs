@@ -16,8 +16,11 @@ mod frames;
 mod inbox;
 mod names;
 mod questions;
+mod randomness;
+mod relief;
 mod replay;
 pub mod runtime;
+mod sweep;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -32,9 +35,10 @@ use holdfast_protocol::id::NodeId;
 use holdfast_protocol::wire::Cause;
 use rustc_hash::FxBuildHasher;
 
+use crate::admission::Door;
 use crate::auth::Verifier;
 use crate::clock::Now;
-use crate::handshake::{Admission, WhenFull};
+use crate::handshake::Admission;
 use crate::link::{ConnRef, Key, ToHub, id_for_shard};
 use crate::metrics::{Initiator, ShardCells, Transport};
 use crate::session::{Actions, Event, Incoming, Session};
@@ -44,7 +48,9 @@ use acks::Acks;
 use commands::Operations;
 use drain::Drain;
 use fanout::Turn;
+use relief::Relief;
 use replay::Lag;
+pub use sweep::Age;
 use table::{Connection, Table};
 
 /// Where a shard leaves what the hub shall know.
@@ -68,6 +74,8 @@ pub struct ShardSettings {
     pub number: u16,
     /// How many shards the process has.
     pub shards: u16,
+    /// How old a connection may become, where that is bounded.
+    pub age: Option<Age>,
 }
 
 /// Who ended a socket, and with which code (1005 where a close frame had none, 1006 where there was no frame).
@@ -88,6 +96,7 @@ const HUB_BACKLOG_MAX: usize = 4096;
 pub struct Shard<S> {
     settings: ShardSettings,
     verifier: Arc<Verifier>,
+    door: Arc<Door>,
     random: Box<dyn Randomness>,
     port: Box<dyn HubPort>,
     cells: Arc<ShardCells>,
@@ -96,6 +105,7 @@ pub struct Shard<S> {
     acks: Acks,
     operations: Operations,
     drain: Drain,
+    relief: Relief,
     /// Where connections are behind in kept messages: only those that are or were paused.
     lags: HashMap<u32, Vec<Lag>, FxBuildHasher>,
     /// Handshakes that were traced, of connections that are here.
@@ -123,6 +133,7 @@ impl<S: Socket> Shard<S> {
     pub fn new(
         settings: ShardSettings,
         verifier: Arc<Verifier>,
+        door: Arc<Door>,
         cells: Arc<ShardCells>,
         random: Box<dyn Randomness>,
         port: Box<dyn HubPort>,
@@ -130,6 +141,7 @@ impl<S: Socket> Shard<S> {
         Self {
             settings,
             verifier,
+            door,
             random,
             port,
             cells,
@@ -138,6 +150,7 @@ impl<S: Socket> Shard<S> {
             acks: Acks::default(),
             operations: Operations::default(),
             drain: Drain::default(),
+            relief: Relief::default(),
             lags: HashMap::default(),
             lives: HashMap::default(),
             to_hub: Vec::new(),
@@ -189,7 +202,7 @@ impl<S: Socket> Shard<S> {
             self.mark_dirty(key.index);
         }
         self.carry_out(now, key.index, actions);
-        self.drain.admit(now, key);
+        self.drain.admit(key);
         key
     }
 
@@ -220,11 +233,12 @@ impl<S: Socket> Shard<S> {
         self.forget_dirty(index);
         self.forget_lag(index, None);
         self.acks.forget(key);
+        self.drain.forget(key);
         if let Some(connection) = self.table.remove(index) {
             self.tell_end(now, index, &connection, code, initiator);
             self.cells.connections[connection.transport as usize].sub(1);
         }
-        if self.drain.is_over(now, self.table.connections.is_empty()) {
+        if self.drain.is_over(self.table.connections.is_empty()) {
             self.to_hub.push(ToHub::Empty { shard: self.settings.number });
         }
     }
@@ -276,49 +290,6 @@ impl<S: Socket> Shard<S> {
         self.cells.rooms.set(self.table.rooms.len() as u64);
     }
 
-    /// What time brings: paced closes, and a slice of the sweep that visits each connection once a second. Called
-    /// about every 50 ms; followed by [`Self::finish_turn`].
-    pub fn tick(&mut self, now: Now) {
-        self.tick_drain(now);
-        self.acks.expire(now);
-        let elapsed = now.ms.saturating_sub(self.swept_ms).min(1000);
-        if elapsed == 0 {
-            return;
-        }
-        self.swept_ms = now.ms;
-        let slots = self.highest_slot();
-        let count = slots.saturating_mul(usize::try_from(elapsed).unwrap_or(1000)).div_ceil(1000);
-        for _ in 0..count.min(slots) {
-            if self.sweep_next >= slots {
-                self.sweep_next = 0;
-            }
-            let index = u32::try_from(self.sweep_next).unwrap_or(0);
-            self.sweep_next += 1;
-            self.visit(now, index);
-        }
-    }
-
-    fn highest_slot(&self) -> usize {
-        // The slab keeps its slots; only those ever used can be taken.
-        self.table.connections.iter().next_back().map_or(0, |(index, _)| index + 1)
-    }
-
-    fn visit(&mut self, now: Now, index: u32) {
-        let Some(connection) = self.table.get_mut(index) else { return };
-        let verdict = connection.socket.tick(now);
-        // Where the oldest give way, the tick may have dropped some and left nothing but a gap to tell.
-        let drops = connection.session.endpoint().outbox.when_full == WhenFull::DropOldest;
-        if drops || connection.socket.queued_bytes() > 0 {
-            self.mark_dirty(index);
-        } else if std::mem::take(&mut connection.gap_queued) > 0 {
-            self.feed(now, index, Event::GapsWritten);
-        }
-        match verdict {
-            Some(close) => self.feed(now, index, Event::Close(close)),
-            None => self.feed(now, index, Event::Tick),
-        }
-    }
-
     // --- the heart: events in, actions out ---
 
     /// Gives a session an event and carries out what it makes happen. Events for a closing connection are void.
@@ -359,6 +330,7 @@ impl<S: Socket> Shard<S> {
         if let Some(connection) = self.table.get_mut(index) {
             let id = connection.id;
             if let Some(user) = self.table.unbind(index) {
+                self.door.leave_user(&user);
                 self.to_hub.push(ToHub::Unbind { id, user, shard: self.settings.number, cause, opened: true });
             }
         }

@@ -1,8 +1,10 @@
 //! Kept messages that a connection missed: written to it alone, before anything live.
 //!
 //! While a connection is paused, kept messages are noted rather than dropped; on resume the hub is asked for what was
-//! missed, and live copies wait for its answer, so that the order holds.
+//! missed, and live copies wait for its answer, so that the order holds. The same where a client is too slow: what is
+//! kept gives way in its queue without being lost, and is read from the stream again once the queue has emptied.
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use holdfast_protocol::position::Recovery;
@@ -49,8 +51,37 @@ impl<S: Socket> Shard<S> {
         paused || behind
     }
 
-    /// The connection is not paused any more: what it missed is asked for.
-    pub(super) fn ask_for_missed(&mut self, index: u32) {
+    /// Kept messages from this position on are not in the queue, and will be asked for once it is empty.
+    pub(super) fn fall_behind(&mut self, index: u32, scope: u32, from: u64) {
+        let room = self.table.rooms.name_if_there(scope).cloned();
+        if scope != OWN_STREAM && room.is_none() {
+            return;
+        }
+        let Some(connection) = self.table.get_mut(index) else { return };
+        connection.lagging = true;
+        let (lags, since) = (self.lags.entry(index).or_default(), from.saturating_sub(1));
+        match lags.iter_mut().find(|lag| lag.room == room) {
+            // What had fitted of the past gave way as well. Nothing was asked for yet: the queue was not empty.
+            Some(lag) => lag.since = lag.since.min(since),
+            None => {
+                lags.push(Lag { room, since, asked: false });
+                self.cells.kept_behind.add(1);
+            }
+        }
+    }
+
+    /// Asks for what a connection is behind, if it takes messages and has taken all that waited for it.
+    pub(super) fn catch_up_if_drained(&mut self, index: u32) {
+        let is_drained = self.table.get(index).is_some_and(|connection| {
+            connection.lagging && !connection.session.is_paused() && connection.socket.queued_bytes() == 0
+        });
+        if is_drained {
+            self.ask_for_missed(index);
+        }
+    }
+
+    /// Asks for what it missed.
+    fn ask_for_missed(&mut self, index: u32) {
         let (Some(conn), Some(user)) = (self.conn(index), self.user_name(index)) else { return };
         for lag in self.lags.get_mut(&index).into_iter().flatten().filter(|lag| !lag.asked) {
             lag.asked = true;
@@ -134,12 +165,18 @@ impl<S: Socket> Shard<S> {
                 continue;
             }
             let key = delivery.key.as_ref().map(|key| conflation_key(key));
-            let terms = Terms { scope, expires_ms: delivery.expires_ms, key };
-            let pushed = Copies::of(shared, 0, &connection.session, connection.socket.framing()).push(
-                now,
-                &mut connection.socket,
-                terms,
-            );
+            let kept = delivery.kept.as_ref().and_then(|kept| NonZeroU64::new(kept.seq));
+            let terms = Terms { scope, expires_ms: delivery.expires_ms, key, kept };
+            let copies = Copies::of(shared, 0, &connection.session, connection.socket.framing());
+            if let Some(seq) = kept
+                && !connection.socket.has_room(now, copies.bytes())
+            {
+                // The rest comes when the client has read what is there.
+                self.mark_dirty(index);
+                self.fall_behind(index, scope, seq.get());
+                return;
+            }
+            let pushed = copies.push(now, &mut connection.socket, terms);
             self.mark_dirty(index);
             let reach = if scope == OWN_STREAM { Reach::User } else { Reach::Room };
             match pushed {

@@ -9,18 +9,21 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use holdfast_daemon::random;
+use hashbrown::HashMap;
 use holdfast_daemon::spans::Span;
 use holdfast_protocol::close::Close;
 use hyper::body::Incoming as RequestBody;
 use hyper::http::request::Parts;
 use hyper::{Request, Response, StatusCode};
+use rustc_hash::FxBuildHasher;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{ClosedBy, HubPort, Randomness, Shard, ShardSettings};
+use super::randomness::Pool;
+use super::{ClosedBy, HubPort, Shard, ShardSettings};
+use crate::admission::{Door, Seat};
 use crate::auth::Verifier;
 use crate::clock::{Clock, Now};
 use crate::fallback::{self, Client, Desk, Front, FrontParts, NativePage, Sessions};
@@ -55,6 +58,8 @@ pub struct ShardParts {
     pub gatekeeper: Arc<Gatekeeper>,
     /// Asks other nodes for their sessions over HTTP.
     pub desk: Arc<Desk>,
+    /// Who may take a place at all.
+    pub door: Arc<Door>,
     /// What each shard counts; this one's is at its number.
     pub cells: Vec<Arc<ShardCells>>,
     /// The process's clock.
@@ -83,11 +88,13 @@ pub fn run(parts: ShardParts) -> io::Result<()> {
 }
 
 async fn serve(parts: ShardParts) -> io::Result<()> {
-    let ShardParts { settings, verifier, gatekeeper, desk, cells, clock, listening, net, connections_max, .. } = parts;
+    let ShardParts { settings, verifier, gatekeeper, door, desk, cells, clock, listening, net, .. } = parts;
+    let connections_max = parts.connections_max;
     let (accepting, mut from_hub) = (parts.accepting, parts.from_hub);
     let own = Arc::clone(&cells[usize::from(settings.number)]);
     let port = Box::new(ChannelPort(parts.to_hub));
-    let shard = Shard::new(settings, Arc::clone(&verifier), Arc::clone(&own), Box::new(Pool::default()), port);
+    let random = Box::new(Pool::default());
+    let shard = Shard::new(settings, Arc::clone(&verifier), Arc::clone(&door), Arc::clone(&own), random, port);
     let shard = Rc::new(RefCell::new(shard));
     let turn = Rc::new(Notify::new());
     let sessions: Rc<RefCell<Sessions>> = Rc::default();
@@ -107,11 +114,13 @@ async fn serve(parts: ShardParts) -> io::Result<()> {
         front,
         turn: Rc::clone(&turn),
         gatekeeper,
+        door: Arc::clone(&door),
+        seats: Rc::default(),
         clock,
         cells: cells.into(),
         connections_max,
     };
-    let net = Net::new(host, net, own);
+    let net = Net::new(host, net, own, door);
     for listening in listening {
         net.serve(listening)?;
     }
@@ -195,33 +204,6 @@ impl HubPort for ChannelPort {
     }
 }
 
-/// Random bytes, fetched from the system many at a time.
-struct Pool {
-    bytes: [u8; 4096],
-    used: usize,
-}
-
-impl Default for Pool {
-    fn default() -> Self {
-        Self { bytes: [0; 4096], used: 4096 }
-    }
-}
-
-impl Randomness for Pool {
-    fn id(&mut self) -> [u8; 16] {
-        if self.used == self.bytes.len() {
-            self.bytes = random::bytes();
-            self.used = 0;
-        }
-        let mut id = [0; 16];
-        let taken = &mut self.bytes[self.used..self.used + 16];
-        id.copy_from_slice(taken);
-        taken.fill(0);
-        self.used += 16;
-        id
-    }
-}
-
 /// The shard as the network side sees it.
 #[derive(Clone)]
 struct ShardHost {
@@ -229,6 +211,9 @@ struct ShardHost {
     front: Rc<Front>,
     turn: Rc<Notify>,
     gatekeeper: Arc<Gatekeeper>,
+    door: Arc<Door>,
+    /// Places of addresses, where those are counted: else nobody has one.
+    seats: Rc<RefCell<HashMap<Key, Seat, FxBuildHasher>>>,
     clock: Clock,
     cells: Rc<[Arc<ShardCells>]>,
     connections_max: u64,
@@ -251,7 +236,7 @@ impl ShardHost {
 
     /// Whether a handshake that comes next would succeed, and soon.
     async fn valve(&self) -> Valve {
-        let full = self.connections() >= self.connections_max || self.congested();
+        let full = self.connections() >= self.connections_max || self.congested() || self.door.is_pressed();
         if full || !self.gatekeeper.authenticator().served().await { Valve::Shut } else { Valve::Open }
     }
 }
@@ -305,27 +290,47 @@ impl Host for ShardHost {
         }
         let span = traces::handshake(&endpoint.name);
         let now_unix_s = self.clock.now().unix_ms / 1000;
-        match self.gatekeeper.admit(endpoint, head, now_unix_s).await {
+        let admitted = self
+            .gatekeeper
+            .admit(endpoint, head, now_unix_s)
+            .await
+            .map_err(|refusal| (refusal.status, refusal.label, refused(refusal)));
+        let admitted = admitted.and_then(|admission| {
+            let has_place = admission.identity.as_ref().map_or(Ok(()), |who| self.door.has_place_for(&who.user));
+            has_place.map(|()| admission).map_err(|turned| (429, turned.counted().label(), net::turned(turned)))
+        });
+        match admitted {
             Ok(admission) => {
                 let limits = limits(&admission.endpoint);
                 Ok(Admitted { subprotocol: admission.subprotocol, limits, admission: (Box::new(admission), span) })
             }
-            Err(refusal) => {
+            Err((status, label, refused)) => {
                 if let Some(span) = span {
-                    traces::refused(span, refusal.status, refusal.label);
+                    traces::refused(span, status, label);
                 }
-                Err(refused(refusal))
+                Err(refused)
             }
         }
     }
 
-    fn open(&self, now: Now, admission: Self::Admission, connection: Connection, secure: bool) -> Key {
+    fn open(
+        &self,
+        now: Now,
+        admission: Self::Admission,
+        connection: Connection,
+        secure: bool,
+        seat: Option<Seat>,
+    ) -> Key {
         let transport = if secure { Transport::Wss } else { Transport::Ws };
         let (admission, span) = admission;
         let mut shard = self.shard.borrow_mut();
         let key = shard.open(now, admission, Client::WebSocket(connection), transport);
         if let Some(span) = span {
             shard.trace(key, span);
+        }
+        drop(shard);
+        if let Some(seat) = seat {
+            self.seats.borrow_mut().insert(key, seat);
         }
         key
     }
@@ -340,6 +345,7 @@ impl Host for ShardHost {
 
     fn closed(&self, now: Now, key: Key, by: ClosedBy) {
         self.shard.borrow_mut().closed(now, key, by);
+        drop(self.seats.borrow_mut().remove(&key));
     }
 
     fn with<R>(&self, key: Key, work: impl FnOnce(&mut Connection) -> R) -> Option<R> {

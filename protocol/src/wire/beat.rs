@@ -19,6 +19,31 @@ pub enum NodeState {
     Gone,
 }
 
+/// Connections that a node sends away, paced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Leaving {
+    /// How many are still to be closed.
+    pub left: u64,
+    /// Closes per second, in thousandths.
+    pub rate_milli: u64,
+    /// When the last of them is to be closed at this rate, Unix milliseconds.
+    pub until_unix_ms: u64,
+}
+
+/// What the fleet can take from a node that sends connections away, as a router adds it up from the nodes' beats: nodes
+/// do not hear each other's, which would grow with the square of their number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Capacity {
+    /// Nodes that are live and heard.
+    pub takers: u64,
+    /// The sum of their spare handshakes per second.
+    pub spare_handshakes: u64,
+    /// The sum of the connections that all nodes send away.
+    pub leaving: u64,
+    /// The sum of the rates at which they do, in thousandths of a close per second.
+    pub rate_milli: u64,
+}
+
 /// A node's beat.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeBeat {
@@ -32,6 +57,8 @@ pub struct NodeBeat {
     pub connections: u64,
     /// Handshakes per second it could take on top of its present load.
     pub spare_handshakes: u64,
+    /// What it sends away, where it does.
+    pub leaving: Option<Leaving>,
     /// The last roster batch it published.
     pub seq: u64,
     /// Per partition, the wrapping sum of its roster's entries at that batch.
@@ -75,6 +102,8 @@ pub struct RouterBeat {
     pub fences: Vec<Fence>,
     /// How far it has processed the stream of kept messages: packets of messages before went out before this beat.
     pub kept: Option<Position>,
+    /// What the fleet can take, as far as this router knows.
+    pub capacity: Capacity,
 }
 
 /// A cold router asks all nodes for their rosters; they answer on its own subject.
@@ -99,6 +128,11 @@ impl NodeBeat {
         w.text(&self.version);
         w.u64(self.connections);
         w.u64(self.spare_handshakes);
+        w.option(self.leaving.as_ref(), |w, leaving| {
+            w.u64(leaving.left);
+            w.u64(leaving.rate_milli);
+            w.u64(leaving.until_unix_ms);
+        });
         w.u64(self.seq);
         for digest in self.digests.iter() {
             w.fixed_u64(*digest);
@@ -119,13 +153,15 @@ impl NodeBeat {
             2 => NodeState::Gone,
             _ => return Err(WireError::Malformed("a node's state")),
         };
-        let (version, connections, spare_handshakes, seq) = (r.text()?, r.u64()?, r.u64()?, r.u64()?);
+        let (version, connections, spare_handshakes) = (r.text()?, r.u64()?, r.u64()?);
+        let leaving = r.option(|r| Ok(Leaving { left: r.u64()?, rate_milli: r.u64()?, until_unix_ms: r.u64()? }))?;
+        let seq = r.u64()?;
         let mut digests = Box::new([0; PARTITIONS]);
         for digest in digests.iter_mut() {
             *digest = r.fixed_u64()?;
         }
         r.end()?;
-        Ok(Self { node, state, version, connections, spare_handshakes, seq, digests })
+        Ok(Self { node, state, version, connections, spare_handshakes, leaving, seq, digests })
     }
 }
 
@@ -149,6 +185,10 @@ impl RouterBeat {
             w.u64(fence.term);
         });
         w.option(self.kept.as_ref(), Writer::position);
+        w.u64(self.capacity.takers);
+        w.u64(self.capacity.spare_handshakes);
+        w.u64(self.capacity.leaving);
+        w.u64(self.capacity.rate_milli);
         buffer.freeze()
     }
 
@@ -169,8 +209,10 @@ impl RouterBeat {
         let live = r.list(Reader::node)?;
         let fences = r.list(|r| Ok(Fence { router: r.node()?, term: r.u64()? }))?;
         let kept = r.option(Reader::position)?;
+        let capacity =
+            Capacity { takers: r.u64()?, spare_handshakes: r.u64()?, leaving: r.u64()?, rate_milli: r.u64()? };
         r.end()?;
-        Ok(Self { router, state, number, term, live, fences, kept })
+        Ok(Self { router, state, number, term, live, fences, kept, capacity })
     }
 }
 

@@ -14,7 +14,7 @@ mod report;
 mod roster;
 mod text;
 
-pub use beat::{Discover, Fence, NodeBeat, NodeState, RouterBeat, RouterState};
+pub use beat::{Capacity, Discover, Fence, Leaving, NodeBeat, NodeState, RouterBeat, RouterState};
 pub use codec::WireError;
 pub use delivery::{Condition, Content, Delivery, DeliveryRef, Kept, ReceiptAsk, Target, TargetRef, TraceContext};
 pub use exchange::{Caller, Exchange, ExchangeAsk, Exchanged, Whereabouts};

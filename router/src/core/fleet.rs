@@ -6,7 +6,9 @@ use bytes::Bytes;
 use holdfast_protocol::id::NodeId;
 use holdfast_protocol::limits::PARTITIONS;
 use holdfast_protocol::position::Position;
-use holdfast_protocol::wire::{NodeBeat, NodeBound, NodeState, PACKET_HEAD_BYTES_MAX, PacketBuilder};
+use holdfast_protocol::wire::{
+    Capacity, Leaving, NodeBeat, NodeBound, NodeState, PACKET_HEAD_BYTES_MAX, PacketBuilder,
+};
 
 use super::event::Action;
 use super::settings::{NODE_LATE_MS, NODE_OVERDUE_MS, PACKET_SILENCE_MS, PING_INTERVAL_MS};
@@ -24,6 +26,10 @@ pub(super) struct Node {
     pub(super) version: Box<str>,
     /// Its connections at its last beat.
     pub(super) connections: u64,
+    /// Handshakes per second it could take on top of its load.
+    pub(super) spare_handshakes: u64,
+    /// What it sends away.
+    pub(super) leaving: Option<Leaving>,
     /// When it was last heard.
     pub(super) heard_ms: u64,
     /// Whether it was heard since we last joined.
@@ -151,6 +157,22 @@ impl Fleet {
         self.nodes.iter().flatten().map(|node| node.connections).sum()
     }
 
+    /// What nodes that send connections away may count on.
+    pub(super) fn capacity(&self, now_ms: u64) -> Capacity {
+        let mut capacity = Capacity::default();
+        for node in self.nodes.iter().flatten().filter(|node| !node.is_late(now_ms)) {
+            if node.state == NodeState::Live {
+                capacity.takers += 1;
+                capacity.spare_handshakes = capacity.spare_handshakes.saturating_add(node.spare_handshakes);
+            }
+            if let Some(leaving) = node.leaving {
+                capacity.leaving = capacity.leaving.saturating_add(leaving.left);
+                capacity.rate_milli = capacity.rate_milli.saturating_add(leaving.rate_milli);
+            }
+        }
+        capacity
+    }
+
     /// Adds a node that was not known.
     pub(super) fn add(&mut self, now_ms: u64, id: NodeId, sync: Sync) -> Slot {
         let retired = self.retired.iter().position(|(retired, _)| *retired == id);
@@ -160,6 +182,8 @@ impl Fleet {
             state: NodeState::Live,
             version: Box::default(),
             connections: 0,
+            spare_handshakes: 0,
+            leaving: None,
             heard_ms: now_ms,
             heard_since_join: true,
             sync,
@@ -209,6 +233,8 @@ impl Fleet {
         node.heard_since_join = true;
         node.state = beat.state;
         node.connections = beat.connections;
+        node.spare_handshakes = beat.spare_handshakes;
+        node.leaving = beat.leaving;
         if *node.version != *beat.version {
             node.version = Box::from(&*beat.version);
         }

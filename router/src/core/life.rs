@@ -206,7 +206,9 @@ impl Router {
     fn send_beat(&mut self, now: Now) {
         self.beat_ms = now.ms;
         let state = self.announced_state();
-        self.actions.push(Action::Beat(self.membership.beat(now.ms, state, self.stream.sent()).encode()));
+        let mut beat = self.membership.beat(now.ms, state, self.stream.sent());
+        beat.capacity = self.fleet.capacity(now.ms);
+        self.actions.push(Action::Beat(beat.encode()));
     }
 
     pub(super) fn on_tick(&mut self, now: Now) {

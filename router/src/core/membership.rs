@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use holdfast_protocol::id::NodeId;
 use holdfast_protocol::position::Position;
-use holdfast_protocol::wire::{Fence, RouterBeat, RouterState};
+use holdfast_protocol::wire::{Capacity, Fence, RouterBeat, RouterState};
 
 use super::ownership::Change;
 use super::settings::{ROUTER_SILENCE_MS, SELF_SILENCE_MS};
@@ -90,7 +90,7 @@ impl Membership {
         self.peers.values().any(|peer| peer.state == RouterState::Live)
     }
 
-    /// The next beat, with how far the stream of kept messages was processed.
+    /// The next beat, with how far the stream of kept messages was processed; what the fleet can take is not known here.
     pub(super) fn beat(&mut self, now_ms: u64, state: RouterState, kept: Option<Position>) -> RouterBeat {
         self.number += 1;
         if self.under_way.len() == UNDER_WAY_MAX {
@@ -105,6 +105,7 @@ impl Membership {
             live: self.live(),
             fences: self.fences.iter().copied().collect(),
             kept,
+            capacity: Capacity::default(),
         }
     }
 

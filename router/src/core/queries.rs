@@ -1,7 +1,8 @@
 //! Queries: answered from the mirror where it knows, else by asking the nodes concerned. Any live router answers.
 
+use holdfast_protocol::fact::rfc3339;
 use holdfast_protocol::id::ConnectionId;
-use holdfast_protocol::query::{NodeAnswer, NodesAnswer, Page, StatsAnswer};
+use holdfast_protocol::query::{DrainingAnswer, NodeAnswer, NodesAnswer, Page, StatsAnswer};
 use holdfast_protocol::subject::{Query, SubjectError};
 use holdfast_protocol::token;
 use holdfast_protocol::wire::{Ask, Item, NodeState};
@@ -136,5 +137,16 @@ fn answer_of(node: &Node, now_ms: u64) -> NodeAnswer<'_> {
         State::Draining => "draining",
         State::Late => "late",
     };
-    NodeAnswer { node: node.id, state, connections: node.connections, version: &node.version }
+    let draining = node.leaving.map(|leaving| DrainingAnswer {
+        left: leaving.left,
+        rate: per_second(leaving.rate_milli),
+        until: rfc3339(leaving.until_unix_ms),
+    });
+    NodeAnswer { node: node.id, state, connections: node.connections, version: &node.version, draining }
+}
+
+fn per_second(milli: u64) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "rates stay far below 2^53")]
+    let milli = milli as f64;
+    milli / 1000.0
 }

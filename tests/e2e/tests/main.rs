@@ -5,6 +5,8 @@
 
 /// The admin listener, configuration, the echo route, the end of a process.
 mod admin;
+/// Who is let in at all: bounds per node, address and user, and proxies that speak for others.
+mod admission;
 /// Dialect `bare`, and profile `dev` as the seed article uses it.
 mod bare;
 /// Random faults, one after the other, under traffic; then the truth.
@@ -17,6 +19,8 @@ mod connect;
 mod ctl;
 /// Sends to users, rooms, connections, everybody and many.
 mod deliver;
+/// Nodes that send their connections away.
+mod drain;
 /// Endpoints of one's own: paths, dialects, callouts, bounds.
 mod endpoints;
 /// Facts.
@@ -35,6 +39,8 @@ mod kept;
 mod keys;
 /// Bad input, limits, and the close catalogue.
 mod limits;
+/// A node that is short of memory.
+mod memory;
 /// A bus of two nats-servers.
 mod nats_pair;
 /// The device policy "newest replaces".
@@ -43,6 +49,8 @@ mod newest;
 mod one_path;
 /// Order of many messages over several routers.
 mod order;
+/// Clients' messages while the bus is away.
+mod outage;
 /// Queries and the micro service that answers them.
 mod queries;
 /// "ok to a join means that no later message is missed", ten thousand times.
@@ -57,6 +65,8 @@ mod rooms;
 mod routers;
 /// More than fits one message of the bus, one page, one write: and nothing left behind.
 mod size;
+/// Clients that read too slowly.
+mod slow;
 /// SockJS: its URLs, and its framing over WebSocket.
 mod sockjs;
 /// SockJS without WebSocket: sessions over plain HTTP, at any gateway.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use holdfast_daemon::config::Secret;
+use holdfast_gateway::admission::{Door, DoorSettings};
 use holdfast_gateway::auth::{Identity, JwtSettings, Verifier};
 use holdfast_gateway::clock::Now;
 use holdfast_gateway::handshake::{Admission, Endpoint, OutboxRules, Rules, WhenFull};
@@ -136,12 +137,15 @@ impl GatewayProcess {
             bus.subscribe(link, subject);
         }
         let verifier = Arc::new(Verifier::new(&JwtSettings::default()).expect("no key is needed"));
-        let shards = (0..SHARDS).map(|number| {
+        let door = Arc::new(Door::new(DoorSettings::default()));
+        let shard_cells: Vec<Arc<ShardCells>> = (0..SHARDS).map(|_| Arc::default()).collect();
+        let shards = (0..SHARDS).zip(&shard_cells).map(|(number, cells)| {
             let port = Port::default();
-            let settings = ShardSettings { node, number, shards: SHARDS };
+            let settings = ShardSettings { node, number, shards: SHARDS, age: None };
             let ids = Box::new(SeededIds(Rng::new(rng.next())));
-            let cells = Arc::new(ShardCells::default());
-            let shard = Shard::new(settings, Arc::clone(&verifier), cells, ids, Box::new(port.clone()));
+            let cells = Arc::clone(cells);
+            let shard =
+                Shard::new(settings, Arc::clone(&verifier), Arc::clone(&door), cells, ids, Box::new(port.clone()));
             ShardThread { shard, port, inbox: VecDeque::new() }
         });
         let shards = shards.collect();
@@ -152,13 +156,17 @@ impl GatewayProcess {
             inbox_prefix: INBOX.to_owned(),
             kept_stream: Some(crate::jetstream::STREAM.to_owned()),
             drain_window_ms: 2000,
+            drain_deadline_ms: 10_000,
+            spare_handshakes: 500,
+            hold_bytes_max: 0,
+            hold_timeout_ms: 0,
         };
         let mut gateway = Self {
             link,
             node,
             frozen_until_ms: 0,
             behind_until_ms: 0,
-            hub: Hub::new(settings, Arc::new(HubCells::default())),
+            hub: Hub::new(settings, Arc::new(HubCells::default()), shard_cells),
             subjects,
             shards,
             endpoints: [WhenFull::Close, WhenFull::Close].map(endpoint),

@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::IoSlice;
+use std::num::NonZeroU64;
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -82,6 +83,17 @@ impl Socket for SimSocket {
 
     fn take_gaps(&mut self) -> Vec<u32> {
         self.outbox.take_gaps()
+    }
+
+    fn take_behind(&mut self) -> Vec<(u32, NonZeroU64)> {
+        self.outbox.take_behind()
+    }
+
+    fn has_room(&mut self, now: Now, frame_bytes: usize) -> bool {
+        if !self.outbox.fits(frame_bytes, &self.bounds) {
+            self.write(now);
+        }
+        self.outbox.fits(frame_bytes, &self.bounds)
     }
 
     fn close(&mut self, now: Now, code: u16, _reason: &str) {

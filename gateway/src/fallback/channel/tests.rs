@@ -49,7 +49,7 @@ impl Scene {
             Framing::SockJs => holdfast_protocol::dialect::sockjs::message_into(text, &mut framed),
             Framing::Plain => framed.extend_from_slice(text.as_bytes()),
         }
-        let class = Class::Message { scope: 0, expires_ms: None, key: None };
+        let class = Class::Message { scope: 0, expires_ms: None, key: None, kept: None };
         let pushed = self.channel.push(self.now, Outgoing { frame: frame::text(&framed), class });
         self.channel.flush(self.now);
         pushed

@@ -113,6 +113,7 @@ impl Scene {
             live: vec![],
             fences: vec![],
             kept: Position::new("e1", seq),
+            capacity: Capacity::default(),
         };
         self.hub.on_router_beat(self.now, &mut self.edge, beat.encode());
         self.hub.note_safe(self.now);

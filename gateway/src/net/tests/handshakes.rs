@@ -180,10 +180,10 @@ fn the_echo_route_has_limits_of_its_own() {
 #[test]
 fn no_connection_is_accepted_after_stopping() {
     run(async {
-        let net = Net::new(TestHost::default(), Settings::default(), Arc::default());
+        let net = Net::new(TestHost::default(), Settings::default(), Arc::default(), open_door());
         let socket = listener::bind("127.0.0.1:0".parse().unwrap(), 1).unwrap().remove(0);
         let address = socket.local_addr().unwrap();
-        net.serve(Listening { socket, tls: None }).unwrap();
+        net.serve(Listening { socket, tls: None, proxied: false }).unwrap();
 
         net.stop_accepting();
         net.ended().await;

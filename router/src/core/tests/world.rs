@@ -191,6 +191,7 @@ impl World {
             version: "test".into(),
             connections: node.users.len() as u64,
             spare_handshakes: 1,
+            leaving: None,
             seq: node.seq,
             digests: node.digests(),
         };

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use async_nats::{HeaderMap, Message, RequestErrorKind, Subscriber};
 use bytes::Bytes;
-use futures_util::StreamExt as _;
+use futures_util::{FutureExt as _, StreamExt as _};
 use holdfast_protocol::receipt::Receipt;
 use serde_json::Value;
 use tokio::task::JoinSet;
@@ -230,7 +230,9 @@ impl Listener {
     pub async fn so_far(&mut self) -> Vec<Message> {
         self.service.settle().await;
         let mut messages = Vec::new();
-        while let Some(Some(message)) = futures_util::FutureExt::now_or_never(self.subscriber.next()) {
+        // Unconstrained: a task's budget would make a long queue look empty after 128 messages.
+        let mut next = || tokio::task::coop::unconstrained(self.subscriber.next()).now_or_never();
+        while let Some(Some(message)) = next() {
             messages.push(message);
         }
         messages
