@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use clap::Args;
+use holdfast_protocol::subject::Subjects;
 
 use super::route::{Way, millis};
 use super::{micros_each, per_second};
@@ -62,9 +63,9 @@ pub(crate) async fn run(args: &UpstreamArgs, sheet: &mut Sheet) -> anyhow::Resul
         opening.open_all(0..1, 1, &mut swarm, args.bytes)?;
         Ok(swarm)
     };
-    let service = listen(|_| "hf.up.bench.sent".to_owned())?;
+    let service = listen(|_| Subjects::new("hf").up("bench", ["sent"]))?;
     let mut floor = Way::new(listen(|_| "bench.floor".to_owned())?, fleet.publisher()?, vec!["bench.floor".to_owned()]);
-    let _responder = responder(bus, "hf.req.bench.asked")?;
+    let _responder = responder(bus, &Subjects::new("hf").req("bench", ["asked"]))?;
     let opening = fleet.opening(0, no_rooms());
     let mut clients =
         Clients { swarm: Swarm::new(1)?, sockets: Vec::new(), sent: vec![0; usize::from(args.clients)], asked: 0 };

@@ -13,6 +13,7 @@ use holdfast_harness::credentials::SECRET;
 use holdfast_harness::nats::NatsServer;
 use holdfast_harness::process::Process;
 use holdfast_harness::{Claims, Folder, eventually};
+use holdfast_protocol::subject::{Kind as SubjectKind, Subjects, Target};
 use serde_json::{Value, json};
 
 use super::{Fleet, Part, Shape};
@@ -204,9 +205,9 @@ impl System {
     /// A publisher on the far side from the clients.
     pub(crate) fn publisher(&self) -> anyhow::Result<Sender> {
         Ok(match &self.kind {
-            Kind::Holdfast(fleet) => {
-                Sender::Bus(fleet.publisher()?, fleet.to_room(ROOM), |number| format!("hf.send.user.u{number}"))
-            }
+            Kind::Holdfast(fleet) => Sender::Bus(fleet.publisher()?, fleet.to_room(ROOM), |number| {
+                Subjects::new("hf").to(SubjectKind::Send, &Target::User(user(number)))
+            }),
             Kind::Nats { server, .. } => Sender::Bus(Publisher::connect(server.address())?, WORD.to_owned(), user),
             Kind::Centrifugo { nodes, .. } => {
                 let first = nodes.first().context("a node")?;
