@@ -126,7 +126,6 @@ impl Candidate {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "where the peers' programs are is the benchmark's own setting")]
 fn variable(name: &str) -> Option<PathBuf> {
     std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
 }
