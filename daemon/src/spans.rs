@@ -170,7 +170,7 @@ impl Span {
             remote,
             kind: kind.into(),
             name,
-            start: SystemTime::now(),
+            start: wall_clock(),
             attributes: Vec::new(),
             links: Vec::new(),
             status: Status::Unset,
@@ -214,7 +214,7 @@ impl Span {
             span_kind: kind,
             name,
             start_time: start,
-            end_time: SystemTime::now().max(start),
+            end_time: wall_clock().max(start),
             attributes,
             dropped_attributes_count: 0,
             events: SpanEvents::default(),
@@ -244,6 +244,11 @@ fn random() -> u64 {
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
         mixed ^ (mixed >> 31)
     })
+}
+
+#[expect(clippy::disallowed_methods, reason = "a span tells when it was, and nothing is decided by it")]
+fn wall_clock() -> SystemTime {
+    SystemTime::now()
 }
 
 /// Every span of this process is kept in memory, where a test finds those of its own trace.

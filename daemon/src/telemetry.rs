@@ -133,7 +133,7 @@ struct Counted {
 #[derive(Debug)]
 enum Route {
     /// Blocks the exporter's thread.
-    Http(SpanExporter),
+    Http(Box<SpanExporter>),
     /// Needs a runtime.
     Grpc(Arc<SpanExporter>, tokio::runtime::Handle),
 }
@@ -145,7 +145,6 @@ impl Export for Counted {
             Route::Http(exporter) => exporter.export(batch).await,
             Route::Grpc(exporter, runtime) => {
                 let exporter = Arc::clone(exporter);
-                #[expect(clippy::disallowed_methods, reason = "awaited right here")]
                 let sent = runtime.spawn(async move { exporter.export(batch).await });
                 sent.await.unwrap_or_else(|error| Err(OTelSdkError::InternalFailure(error.to_string())))
             }
@@ -239,7 +238,7 @@ fn route(
             let builder = SpanExporter::builder().with_http().with_endpoint(address).with_timeout(EXPORT_TIMEOUT);
             let mut exporter = builder.build()?;
             exporter.set_resource(resource);
-            Ok((Route::Http(exporter), None))
+            Ok((Route::Http(Box::new(exporter)), None))
         }
         TraceProtocol::Grpc => {
             let runtime =

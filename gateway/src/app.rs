@@ -102,9 +102,7 @@ async fn hub(node: NodeId, settings: &GatewaySettings) -> Result<(), AppError> {
     let system = |what| move |source| AppError::System { what, source };
     let shutdown = Shutdown::on_signals(&tasks).map_err(system("listen for signals"))?;
     let shards = shard_count(settings);
-    let registry = Registry::new();
-    process::register(&registry)?;
-    telemetry::register(&registry)?;
+    let registry = registry()?;
     let shard_cells: Vec<Arc<ShardCells>> = (0..shards).map(|_| Arc::default()).collect();
     let hub_cells: Arc<HubCells> = Arc::default();
     registry.register(Box::new(GatewayCollector::new(Arc::clone(&hub_cells), shard_cells.clone())?))?;
@@ -170,6 +168,14 @@ async fn hub(node: NodeId, settings: &GatewaySettings) -> Result<(), AppError> {
         tracing::warn!(%error, "Ended with tasks under way");
     }
     Ok(ended?)
+}
+
+/// With what every process counts.
+fn registry() -> Result<Registry, AppError> {
+    let registry = Registry::new();
+    process::register(&registry)?;
+    telemetry::register(&registry)?;
+    Ok(registry)
 }
 
 fn shard_count(settings: &GatewaySettings) -> u16 {

@@ -6,6 +6,7 @@
 //! `shard::runtime` hold those.
 
 mod answer;
+mod place;
 mod session;
 mod shared;
 
@@ -22,6 +23,7 @@ use holdfast_protocol::position::{Position, Start};
 use holdfast_protocol::wire::{Ask, Cause, ReceiptPart, Target};
 
 pub use self::answer::AnswerPart;
+pub use self::place::{id_for_shard, shard_of};
 pub use self::session::{Asker, ToHubOfSession, ToShardOfSession};
 pub use self::shared::{SharedCommand, SharedDelivery};
 use crate::auth::Identity;
@@ -393,21 +395,4 @@ impl Default for Replay {
     fn default() -> Self {
         Self { messages: Arc::new([]), skip: 0 }
     }
-}
-
-/// The shard that holds a connection, from its id alone: ids are made so ([`id_for_shard`]).
-pub fn shard_of(id: ConnectionId, shards: u16) -> u16 {
-    let random = id.random();
-    u16::from_le_bytes([random[14], random[15]]) % shards.max(1)
-}
-
-/// A connection id on `node` whose last bytes name `shard` modulo the number of shards. Of the 128 random bits that
-/// costs log2(shards), so that no process-wide table of connections is needed.
-pub fn id_for_shard(node: NodeId, mut random: [u8; 16], shard: u16, shards: u16) -> ConnectionId {
-    let shards = shards.max(1);
-    let drawn = u16::from_le_bytes([random[14], random[15]]);
-    let base = drawn - drawn % shards;
-    let tail = base.checked_add(shard).unwrap_or(shard);
-    random[14..16].copy_from_slice(&tail.to_le_bytes());
-    ConnectionId::new(node, random)
 }

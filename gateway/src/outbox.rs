@@ -3,6 +3,8 @@
 //! Pure: knows no socket and no clock. It never grows past its bounds; what gives way then is the endpoint's policy.
 //! An empty outbox holds no heap memory, so that an idle connection costs two words here.
 
+mod bounds;
+
 use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::num::NonZeroU64;
@@ -10,32 +12,13 @@ use std::num::NonZeroU64;
 use bytes::Bytes;
 use rustc_hash::FxHashMap;
 
+pub use self::bounds::{Bounds, WhenFull};
 use crate::clock::Now;
 use crate::socket::{Class, Outgoing, Pushed};
 
 /// What a queued frame costs besides its bytes: its place in the queue. Counted, so that a queue of tiny frames is
 /// bounded by what it really holds.
 pub const ENTRY_BYTES: usize = size_of::<Entry>();
-
-/// How much may wait, and what happens when more comes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Bounds {
-    /// Most bytes that wait, places included. One frame may wait alone whatever its size.
-    pub bytes_max: usize,
-    /// How long the oldest may wait, milliseconds.
-    pub age_max_ms: u64,
-    /// What gives way.
-    pub when_full: WhenFull,
-}
-
-/// What gives way when the client reads too slowly.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WhenFull {
-    /// The connection.
-    Close,
-    /// The oldest messages; the client is told of the gap.
-    DropOldest,
-}
 
 /// Messages that were queued, or offered, and will never be written; for metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -9,13 +9,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
-use fastwebsockets::OpCode;
 use holdfast_protocol::close::Close;
 use holdfast_protocol::dialect::sockjs;
 
+use super::counts::{count_lost, count_sent};
 use super::transport::Transport;
 use crate::clock::Now;
-use crate::metrics::{Drop, Opcode, ShardCells};
+use crate::metrics::{Drop, ShardCells};
 use crate::outbox::{Bounds, Lost, Outbox};
 use crate::shard::ClosedBy;
 use crate::socket::{Class, Framing, Outgoing, Pushed, Socket, Written};
@@ -372,31 +372,4 @@ impl Socket for Connection {
     fn framing(&self) -> Framing {
         self.limits.framing
     }
-}
-
-/// Which counter a frame from its first byte belongs to.
-pub(super) fn opcode(opcode: OpCode) -> Opcode {
-    match opcode {
-        OpCode::Continuation => Opcode::Continuation,
-        OpCode::Text => Opcode::Text,
-        OpCode::Binary => Opcode::Binary,
-        OpCode::Close => Opcode::Close,
-        OpCode::Ping => Opcode::Ping,
-        OpCode::Pong => Opcode::Pong,
-    }
-}
-
-fn count_sent(cells: &ShardCells, frame: &[u8]) {
-    if let Some(kind) = frame.first().and_then(|first| OpCode::try_from(first & 0x0f).ok()) {
-        cells.frames_sent[opcode(kind) as usize].add(1);
-    }
-}
-
-fn count_lost(cells: &ShardCells, lost: Lost) {
-    if lost == Lost::default() {
-        return;
-    }
-    cells.dropped(Drop::Expired).add(lost.expired);
-    cells.dropped(Drop::Conflated).add(lost.replaced);
-    cells.dropped(Drop::Oldest).add(lost.dropped);
 }

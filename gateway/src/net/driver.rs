@@ -12,7 +12,7 @@ use std::task::{Context, Poll, ready};
 use holdfast_protocol::close::Close;
 use holdfast_protocol::dialect::sockjs;
 
-use super::connection::opcode;
+use super::counts::opcode;
 use super::host::Host;
 use super::{Net, scratch};
 use crate::clock::Now;

@@ -12,6 +12,7 @@ mod arrival;
 mod body;
 pub mod certificates;
 mod connection;
+mod counts;
 mod driver;
 mod host;
 mod http;

@@ -15,6 +15,7 @@ mod fanout;
 mod frames;
 mod inbox;
 mod names;
+mod port;
 mod questions;
 mod randomness;
 mod relief;

@@ -21,8 +21,9 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::port::ChannelPort;
 use super::randomness::Pool;
-use super::{ClosedBy, HubPort, Shard, ShardSettings};
+use super::{ClosedBy, Shard, ShardSettings};
 use crate::admission::{Door, Seat};
 use crate::auth::Verifier;
 use crate::clock::{Clock, Now};
@@ -136,15 +137,7 @@ async fn serve(parts: ShardParts) -> io::Result<()> {
                 while batch.len() < TURN_MESSAGES && let Ok(more) = from_hub.try_recv() {
                     batch.extend(more);
                 }
-                let lone = batch.len() == 1;
-                let mut messages = batch.into_iter();
-                while messages.len() > 0 {
-                    let (now, mut shard, mut sessions) = (clock.now(), shard.borrow_mut(), sessions.borrow_mut());
-                    for message in messages.by_ref().take(TURN_MESSAGES) {
-                        handle(&mut shard, &mut sessions, now, message, lone);
-                    }
-                    end_turn(&mut shard, &sessions, now);
-                }
+                turns(clock, &shard, &sessions, batch);
             }
             () = turn.notified() => end_turn(&mut shard.borrow_mut(), &sessions.borrow(), clock.now()),
             () = accepting.cancelled(), if open => {
@@ -165,6 +158,19 @@ async fn serve(parts: ShardParts) -> io::Result<()> {
         tracing::debug!("Dropped sockets that would not end");
     }
     Ok(())
+}
+
+/// Carries out what the hub said, in turns of a bounded size.
+fn turns(clock: Clock, shard: &RefCell<Shard<Client>>, sessions: &RefCell<Sessions>, batch: Vec<ToShard>) {
+    let lone = batch.len() == 1;
+    let mut messages = batch.into_iter();
+    while messages.len() > 0 {
+        let (now, mut shard, mut sessions) = (clock.now(), shard.borrow_mut(), sessions.borrow_mut());
+        for message in messages.by_ref().take(TURN_MESSAGES) {
+            handle(&mut shard, &mut sessions, now, message, lone);
+        }
+        end_turn(&mut shard, &sessions, now);
+    }
 }
 
 /// `lone`: the turn has no other message.
@@ -192,16 +198,6 @@ enum Page {
     SockJs(sockjs::Page),
     SockJsSession(Arc<Endpoint>, Arc<str>, sockjs::Transport),
     Native(Arc<Endpoint>, NativePage),
-}
-
-struct ChannelPort(mpsc::Sender<Vec<ToHub>>);
-
-impl HubPort for ChannelPort {
-    fn offer(&mut self, messages: &mut Vec<ToHub>) {
-        if let Ok(place) = self.0.try_reserve() {
-            place.send(std::mem::take(messages));
-        }
-    }
 }
 
 /// The shard as the network side sees it.
