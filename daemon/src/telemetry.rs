@@ -1,7 +1,7 @@
 //! Spans to an OpenTelemetry collector: off unless an address is set, and never in the way.
 //!
 //! The exporter works on a thread of its own behind a bounded queue; where the collector is slow or away, spans are
-//! dropped and counted, messages are not. Two sources share it: [`spans`](crate::spans), made by hand for messages,
+//! dropped and counted, messages are not. Two sources share it: [`crate::spans`], made by hand for messages,
 //! and `tracing`'s own spans of level `info` for what is rare.
 
 use crate::config::{Raw, Value};

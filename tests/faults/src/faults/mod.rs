@@ -1,4 +1,4 @@
-//! The troubles: what there is, and a schedule of them from a seed. [`inflict`] does it.
+//! The troubles: what there is, and a schedule of them from a seed. [`inflict()`] does it.
 
 mod inflict;
 mod rolling;
