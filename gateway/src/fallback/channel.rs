@@ -19,6 +19,7 @@ use super::receiver::{PIECE_BYTES_MAX, Receiver};
 use crate::clock::Now;
 use crate::link::Asker;
 use crate::metrics::{Drop as DropReason, ShardCells};
+use crate::net::count_lost;
 use crate::outbox::{Bounds, Lost, Outbox};
 use crate::shard::ClosedBy;
 use crate::socket::{Class, Framing, Outgoing, Pushed, Socket};
@@ -265,7 +266,7 @@ impl Channel {
             self.outbox.advance(length, |frame| frames.push(frame.clone()));
             bytes += length;
         }
-        super::client::count_lost(&self.settings.cells, lost);
+        count_lost(&self.settings.cells, lost);
         if !frames.is_empty() {
             form.messages_into(&frames, out);
         }
@@ -332,7 +333,7 @@ impl Socket for Channel {
         }
         let mut lost = Lost::default();
         let pushed = self.outbox.push(now, outgoing, &self.settings.bounds, &mut lost);
-        super::client::count_lost(&self.settings.cells, lost);
+        count_lost(&self.settings.cells, lost);
         pushed
     }
 
@@ -375,7 +376,7 @@ impl Socket for Channel {
     fn tick(&mut self, now: Now) -> Option<Close> {
         let mut lost = Lost::default();
         let too_old = self.is_open() && self.outbox.is_too_old(now, &self.settings.bounds, &mut lost);
-        super::client::count_lost(&self.settings.cells, lost);
+        count_lost(&self.settings.cells, lost);
         too_old.then_some(Close::SlowConsumer)
     }
 

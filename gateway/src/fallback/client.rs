@@ -6,9 +6,7 @@ use holdfast_protocol::close::Close;
 
 use super::channel::Channel;
 use crate::clock::Now;
-use crate::metrics::{Drop, ShardCells};
 use crate::net::Connection;
-use crate::outbox::Lost;
 use crate::socket::{Framing, Outgoing, Pushed, Socket, Written};
 
 /// A client's socket. Most are WebSockets: the others are boxed, so that they cost those nothing.
@@ -104,14 +102,4 @@ impl Socket for Client {
             Self::Http(channel) => channel.framing(),
         }
     }
-}
-
-/// Counts what will never be written.
-pub(super) fn count_lost(cells: &ShardCells, lost: Lost) {
-    if lost == Lost::default() {
-        return;
-    }
-    cells.dropped(Drop::Expired).add(lost.expired);
-    cells.dropped(Drop::Conflated).add(lost.replaced);
-    cells.dropped(Drop::Oldest).add(lost.dropped);
 }

@@ -23,7 +23,8 @@ pub(super) fn count_sent(cells: &ShardCells, frame: &[u8]) {
     }
 }
 
-pub(super) fn count_lost(cells: &ShardCells, lost: Lost) {
+/// What will never be written.
+pub(crate) fn count_lost(cells: &ShardCells, lost: Lost) {
     if lost == Lost::default() {
         return;
     }

@@ -36,6 +36,7 @@ use tokio_util::task::TaskTracker;
 
 pub use body::Body;
 pub use connection::{CLOSE_WAIT_MS, Connection, Limits};
+pub(crate) use counts::count_lost;
 pub use host::{Admitted, Host, Refused, Route};
 pub(crate) use http::turned;
 pub use transport::{HandshakeError, Transport};
