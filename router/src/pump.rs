@@ -219,6 +219,8 @@ impl Pump {
     /// Tells the core of the stream, once the copies that came before have been read.
     fn poll_stream(&mut self, cx: &mut Context<'_>, now: Now, more: bool) -> bool {
         let Some(listening) = &mut self.kept else { return false };
+        let (copies, last) = self.router.copies_heard();
+        listening.note_heard(copies, last);
         let Some(look) = listening.poll(cx, more) else { return false };
         if let Some((epoch, last)) = &look.found {
             let heard = listening.is_of(&look);

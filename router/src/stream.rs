@@ -3,6 +3,9 @@
 //!
 //! The stream's epoch is text in its metadata: random, so that a stream made anew is told from the one before.
 
+mod setback;
+
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -21,9 +24,11 @@ use holdfast_protocol::position::is_epoch;
 use holdfast_protocol::subject::Subjects;
 use prometheus::{IntCounter, IntGauge};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::config::{KeptSettings, Storage};
 use crate::pump::follow;
+use setback::{Heard, HeardBefore, Setback};
 
 /// How long JetStream may take for an answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(3);
@@ -51,6 +56,7 @@ pub struct Listening {
     looked: Option<u64>,
     /// A look that nobody was told of yet.
     fresh: Option<Look>,
+    heard: Arc<Heard>,
 }
 
 impl std::fmt::Debug for Listening {
@@ -62,15 +68,20 @@ impl std::fmt::Debug for Listening {
 impl Listening {
     /// Starts what sees to the stream.
     pub fn start(keeper: Keeper, tasks: &Tasks) -> Self {
-        let ((number, heard), (found, looks)) = (watch::channel(0), watch::channel(Look::default()));
-        let stopped = tasks.stopped();
+        let ((number, listening), (found, looks)) = (watch::channel(0), watch::channel(Look::default()));
+        let (stopped, heard) = (tasks.stopped(), Arc::clone(&keeper.heard));
         tasks.spawn("kept", async move {
             tokio::select! {
-                () = keeper.run(heard, found) => {}
+                () = keeper.run(listening, found) => {}
                 () = stopped => {}
             }
         });
-        Self { number, looks: follow(looks), looked: None, fresh: None }
+        Self { number, looks: follow(looks), looked: None, fresh: None, heard }
+    }
+
+    /// So many copies of stored messages were heard, the last with this sequence.
+    pub fn note_heard(&self, copies: u64, last: u64) {
+        self.heard.note(copies, last);
     }
 
     /// We have begun to listen: what is found from now on holds for it.
@@ -110,6 +121,16 @@ enum StreamError {
     Update(#[source] jetstream::context::UpdateStreamError),
     #[error("the stream was taken away meanwhile")]
     Gone,
+    #[error("the stream tells of less than it had")]
+    Behind,
+}
+
+/// What a look found, to compare the next one with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Seen {
+    epoch: String,
+    last: u64,
+    created_ns: i128,
 }
 
 /// Sees to the stream.
@@ -122,8 +143,9 @@ pub struct Keeper {
     failures: IntCounter,
     /// The listening for which the stream was compared with the settings.
     compared: Option<u64>,
-    /// The last sequence that was seen, and of which epoch.
-    seen: Option<(String, u64)>,
+    seen: Option<Seen>,
+    setback: Setback,
+    heard: Arc<Heard>,
     complaint: String,
 }
 
@@ -141,7 +163,18 @@ impl Keeper {
         context.set_timeout(ANSWER_WITHIN);
         condition.noted("no stream yet");
         let wanted = wanted(subjects, settings);
-        Self { context, wanted, condition, up, failures, compared: None, seen: None, complaint: String::new() }
+        Self {
+            context,
+            wanted,
+            condition,
+            up,
+            failures,
+            compared: None,
+            seen: None,
+            setback: Setback::default(),
+            heard: Arc::default(),
+            complaint: String::new(),
+        }
     }
 
     /// Looks at the stream for ever: at once when `listening` changes, and from time to time.
@@ -186,16 +219,38 @@ impl Keeper {
     }
 
     async fn find(&mut self, listening: u64) -> Result<(String, u64), StreamError> {
+        let (asked_at, heard) = (Instant::now(), self.heard.so_far());
         let info = match self.info().await? {
             Some(info) => info,
             None => self.make().await?,
         };
-        let info = self.compare(listening, info).await?;
+        let went_back = self.went_back(asked_at, heard, &info)?;
+        let info = self.compare(listening, info, went_back).await?;
         // What others have made of it meanwhile counts, not what we meant it to be.
         let epoch = epoch_of(&info.config).ok_or(StreamError::Gone)?.to_owned();
-        let found = (epoch, info.state.last_sequence);
-        self.seen = Some(found.clone());
-        Ok(found)
+        let last = info.state.last_sequence;
+        self.seen = Some(Seen { epoch: epoch.clone(), last, created_ns: info.created.unix_timestamp_nanos() });
+        Ok((epoch, last))
+    }
+
+    /// Whether the stream has lost its end, so that its sequences come a second time.
+    ///
+    /// # Errors
+    /// It tells of less than was seen, but others may know better: there is nothing to go by.
+    fn went_back(&mut self, asked_at: Instant, heard: HeardBefore, info: &Info) -> Result<bool, StreamError> {
+        let last = info.state.last_sequence;
+        let is_less = |seen: &&Seen| epoch_of(&info.config) == Some(seen.epoch.as_str()) && last < seen.last;
+        let Some(seen) = self.seen.as_ref().filter(is_less) else {
+            self.setback.refuted();
+            return Ok(false);
+        };
+        let is_another = seen.created_ns != info.created.unix_timestamp_nanos();
+        if is_another || self.setback.told(asked_at, heard, last) {
+            tracing::warn!(seen = seen.last, last, "The stream of kept messages has lost its end");
+            self.setback.refuted();
+            return Ok(true);
+        }
+        Err(StreamError::Behind)
     }
 
     async fn info(&self) -> Result<Option<Info>, StreamError> {
@@ -225,15 +280,12 @@ impl Keeper {
     }
 
     /// Brings the stream to the settings, once for each listening: routers whose settings differ must not quarrel.
-    async fn compare(&mut self, listening: u64, info: Info) -> Result<Info, StreamError> {
+    async fn compare(&mut self, listening: u64, info: Info, went_back: bool) -> Result<Info, StreamError> {
         let mut config = if self.compared == Some(listening) {
             info.config.clone()
         } else {
             brought_to(&self.wanted, info.config.clone())
         };
-        let went_back = self.seen.as_ref().is_some_and(|(epoch, last)| {
-            epoch_of(&info.config) == Some(epoch.as_str()) && info.state.last_sequence < *last
-        });
         if went_back || epoch_of(&config).is_none() {
             config = with_epoch(config);
         }

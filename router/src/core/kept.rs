@@ -59,6 +59,8 @@ pub(super) struct Stream {
     sent: Option<u64>,
     /// The sequence of the last copy.
     last_copy: u64,
+    /// Copies heard, and the last one's sequence, whatever became of them.
+    heard: (u64, u64),
     recent: VecDeque<Recent>,
     recent_bytes: usize,
     waiting: VecDeque<Waiting>,
@@ -88,7 +90,7 @@ impl Stream {
     /// Nothing is heard any more: what was heard so far says nothing of what comes.
     pub(super) fn cut_off(&mut self) {
         let epoch = self.epoch.take();
-        *self = Self { epoch, ..Self::default() };
+        *self = Self { epoch, heard: self.heard, ..Self::default() };
     }
 
     fn remember(&mut self, recent: Recent) {
@@ -144,6 +146,11 @@ fn partition_of(target: &Target) -> Option<usize> {
 }
 
 impl Router {
+    /// How many copies of stored messages came so far, and the sequence of the last one.
+    pub const fn copies_heard(&self) -> (u64, u64) {
+        self.stream.heard
+    }
+
     /// A copy of a stored message.
     pub(super) fn on_kept(&mut self, now: Now, request: Request<'_>) {
         if !self.may_handle(now) {
@@ -153,6 +160,7 @@ impl Router {
             self.tally.drop(Dropped::KeptUnreadable, 1);
             return;
         };
+        self.stream.heard = (self.stream.heard.0 + 1, stored.seq);
         if stored.seq <= self.stream.last_copy {
             // The stream counts from the beginning again: it is another one, and its epoch will be told.
             self.stream.cut_off();
