@@ -40,6 +40,15 @@ pub struct Limits {
     pub framing: Framing,
 }
 
+/// What connections of one kind share, so that none holds it by itself.
+#[derive(Debug)]
+pub struct Terms {
+    /// What they may do.
+    pub limits: Limits,
+    /// What they count.
+    pub cells: Arc<ShardCells>,
+}
+
 /// SockJS frames that are always the same, as complete WebSocket frames.
 const SOCKJS_OPEN: Bytes = Bytes::from_static(&[0x81, 1, b'o']);
 const SOCKJS_HEARTBEAT: Bytes = Bytes::from_static(&[0x81, 1, b'h']);
@@ -52,8 +61,7 @@ pub struct Connection {
     outbox: Outbox,
     /// The driver's task, from its first poll on.
     driver: Option<Waker>,
-    cells: Arc<ShardCells>,
-    limits: Limits,
+    terms: Arc<Terms>,
     /// What [`Socket::flush`] said last while nothing was left over in TLS.
     passed: u64,
     heard_ms: u64,
@@ -78,17 +86,16 @@ enum Closing {
 
 impl Connection {
     /// A connection that was just opened.
-    pub fn new(transport: Transport, limits: Limits, cells: Arc<ShardCells>, now: Now) -> Self {
+    pub fn new(transport: Transport, terms: Arc<Terms>, now: Now) -> Self {
         let mut outbox = Outbox::default();
-        if limits.framing == Framing::SockJs {
+        if terms.limits.framing == Framing::SockJs {
             outbox.push_last(now, SOCKJS_OPEN);
         }
         Self {
             transport: Some(transport),
             outbox,
             driver: None,
-            cells,
-            limits,
+            terms,
             passed: 0,
             heard_ms: now.ms,
             pinged_ms: now.ms,
@@ -98,7 +105,7 @@ impl Connection {
     }
 
     pub(super) fn limits(&self) -> &ws::Limits {
-        &self.limits.incoming
+        &self.terms.limits.incoming
     }
 
     pub(super) fn is_open(&self) -> bool {
@@ -134,7 +141,7 @@ impl Connection {
         let read = transport.poll_read(cx, out);
         if let Poll::Ready(Ok(bytes)) = &read {
             self.heard_ms = now.ms;
-            self.cells.received_bytes.add(*bytes as u64);
+            self.terms.cells.received_bytes.add(*bytes as u64);
         }
         read
     }
@@ -208,9 +215,9 @@ impl Connection {
                 Ok(0) if ready.is_empty() => break Ok(()),
                 Ok(0) => break Err(io::ErrorKind::WriteZero.into()),
                 Ok(bytes) => {
-                    self.cells.writes.add(1);
-                    self.cells.sent_bytes.add(bytes as u64);
-                    self.outbox.advance(bytes, |frame| count_sent(&self.cells, frame));
+                    self.terms.cells.writes.add(1);
+                    self.terms.cells.sent_bytes.add(bytes as u64);
+                    self.outbox.advance(bytes, |frame| count_sent(&self.terms.cells, frame));
                 }
                 Err(error) => break Err(error),
             }
@@ -218,7 +225,7 @@ impl Connection {
                 break Ok(());
             }
         };
-        count_lost(&self.cells, lost);
+        count_lost(&self.terms.cells, lost);
         if !transport.has_unsent() {
             self.passed = self.outbox.passed();
         }
@@ -245,8 +252,8 @@ impl Connection {
 
     fn is_too_old(&mut self, now: Now) -> bool {
         let mut lost = Lost::default();
-        let too_old = self.outbox.is_too_old(now, &self.limits.outgoing, &mut lost);
-        count_lost(&self.cells, lost);
+        let too_old = self.outbox.is_too_old(now, &self.terms.limits.outgoing, &mut lost);
+        count_lost(&self.terms.cells, lost);
         too_old
     }
 }
@@ -261,12 +268,12 @@ impl Socket for Connection {
         };
         // What fails here fails again when the queue is written, and is dealt with there.
         let Ok(bytes) = transport.try_write(&[IoSlice::new(&outgoing.frame)]) else { return Written::Not };
-        self.cells.writes.add(1);
-        self.cells.sent_bytes.add(bytes as u64);
+        self.terms.cells.writes.add(1);
+        self.terms.cells.sent_bytes.add(bytes as u64);
         let number = self.outbox.written_past(now, outgoing, bytes);
         let waits = !self.outbox.is_empty();
         if !waits {
-            count_sent(&self.cells, &outgoing.frame);
+            count_sent(&self.terms.cells, &outgoing.frame);
         }
         if waits || transport.has_unsent() {
             return Written::Begun(number);
@@ -278,17 +285,17 @@ impl Socket for Connection {
     fn push(&mut self, now: Now, outgoing: Outgoing) -> Pushed {
         if !self.is_open() {
             if matches!(outgoing.class, Class::Message { .. }) {
-                self.cells.dropped(Drop::Closing).add(1);
+                self.terms.cells.dropped(Drop::Closing).add(1);
             }
             return Pushed::Dropped;
         }
         // What piled up in this turn is not the client's fault: it may be able to take it.
-        if !self.outbox.fits(outgoing.frame.len(), &self.limits.outgoing) {
+        if !self.outbox.fits(outgoing.frame.len(), &self.terms.limits.outgoing) {
             self.write(now);
         }
         let mut lost = Lost::default();
-        let pushed = self.outbox.push(now, outgoing, &self.limits.outgoing, &mut lost);
-        count_lost(&self.cells, lost);
+        let pushed = self.outbox.push(now, outgoing, &self.terms.limits.outgoing, &mut lost);
+        count_lost(&self.terms.cells, lost);
         pushed
     }
 
@@ -307,10 +314,10 @@ impl Socket for Connection {
 
     fn has_room(&mut self, now: Now, frame_bytes: usize) -> bool {
         let fits = |outbox: &Outbox, limits: &Limits| outbox.fits(frame_bytes, &limits.outgoing);
-        if !fits(&self.outbox, &self.limits) {
+        if !fits(&self.outbox, &self.terms.limits) {
             self.write(now);
         }
-        fits(&self.outbox, &self.limits)
+        fits(&self.outbox, &self.terms.limits)
     }
 
     fn close(&mut self, now: Now, code: u16, reason: &str) {
@@ -321,7 +328,7 @@ impl Socket for Connection {
             // It will not read the queue before the deadline; the reason should reach it rather.
             self.outbox.clear();
         }
-        if self.limits.framing == Framing::SockJs {
+        if self.terms.limits.framing == Framing::SockJs {
             self.outbox.push_last(now, frame::text(&sockjs::close(code, reason)));
         }
         self.outbox.push_last(now, frame::close(code, reason));
@@ -345,7 +352,7 @@ impl Socket for Connection {
         if !self.is_open() {
             return None;
         }
-        let heartbeat_ms = u64::from(self.limits.heartbeat_ms);
+        let heartbeat_ms = u64::from(self.terms.limits.heartbeat_ms);
         if now.ms.saturating_sub(self.heard_ms) > heartbeat_ms * 5 / 2 {
             return Some(Close::Silent);
         }
@@ -355,7 +362,7 @@ impl Socket for Connection {
         if now.ms.saturating_sub(self.pinged_ms) >= heartbeat_ms {
             self.pinged_ms = now.ms;
             // A SockJS client cannot see pings; it and its proxies want the other, which it does not answer.
-            let also = (self.limits.framing == Framing::SockJs).then_some(SOCKJS_HEARTBEAT);
+            let also = (self.terms.limits.framing == Framing::SockJs).then_some(SOCKJS_HEARTBEAT);
             for frame in [frame::PING].into_iter().chain(also) {
                 if self.push(now, Outgoing { frame, class: Class::Control }) == Pushed::Overflow {
                     return Some(Close::SlowConsumer);
@@ -370,6 +377,6 @@ impl Socket for Connection {
     }
 
     fn framing(&self) -> Framing {
-        self.limits.framing
+        self.terms.limits.framing
     }
 }

@@ -137,7 +137,7 @@ fn open<H: Host>(
 ) {
     let now = net.host.now();
     let secure = transport.is_secure();
-    let connection = Connection::new(transport, admitted.limits, Arc::clone(&net.cells), now);
+    let connection = Connection::new(transport, net.terms(admitted.limits), now);
     let key = net.host.open(now, admitted.admission, connection, secure, seat);
     let mut driver = Driver::new(Rc::clone(net), key);
     if !early.is_empty() {

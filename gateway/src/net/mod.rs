@@ -35,7 +35,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use body::Body;
-pub use connection::{CLOSE_WAIT_MS, Connection, Limits};
+pub use connection::{CLOSE_WAIT_MS, Connection, Limits, Terms};
 pub(crate) use counts::count_lost;
 pub use host::{Admitted, Host, Refused, Route};
 pub(crate) use http::turned;
@@ -90,6 +90,8 @@ pub struct Net<H> {
     host: H,
     settings: Settings,
     cells: Arc<ShardCells>,
+    /// What connections are held to: one for each kind that there is.
+    terms: RefCell<Vec<Arc<Terms>>>,
     /// Every task of this shard's sockets. A connection's ends with its socket; all have deadlines for ending.
     tasks: TaskTracker,
     /// Cancelled when no more connections are to be accepted.
@@ -124,6 +126,7 @@ impl<H: Host> Net<H> {
             host,
             settings,
             cells,
+            terms: RefCell::default(),
             tasks: TaskTracker::new(),
             accepting: CancellationToken::new(),
             handshakes,
@@ -131,6 +134,19 @@ impl<H: Host> Net<H> {
             door,
             paused: RefCell::default(),
         })
+    }
+
+    /// The terms of connections with these limits, shared by all that have the same.
+    fn terms(&self, limits: Limits) -> Arc<Terms> {
+        let mut all = self.terms.borrow_mut();
+        if let Some(known) = all.iter().find(|terms| terms.limits == limits) {
+            return Arc::clone(known);
+        }
+        // As many as there are endpoints and framings; those of nobody go whenever another comes.
+        all.retain(|terms| Arc::strong_count(terms) > 1);
+        let terms = Arc::new(Terms { limits, cells: Arc::clone(&self.cells) });
+        all.push(Arc::clone(&terms));
+        terms
     }
 
     /// Accepts connections from now on. Must be called on the shard's runtime.

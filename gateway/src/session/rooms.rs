@@ -33,7 +33,13 @@ impl Rooms {
         match self.0.iter_mut().find(|(known, _)| known == room) {
             Some((_, known)) if by == JoinedBy::Service => *known = by,
             Some(_) => {}
-            None => self.0.push((room.clone(), by)),
+            None => {
+                if self.0.len() == self.0.capacity() {
+                    // Most connections are in one room: a list that doubled from four would hold more air than rooms.
+                    self.0.reserve_exact(self.0.len().max(1));
+                }
+                self.0.push((room.clone(), by));
+            }
         }
     }
 

@@ -153,13 +153,13 @@ impl<S: Socket> Shard<S> {
         }
         connection.binding = Binding::Asked;
         let newest = connection.session.endpoint().devices == Devices::Newest;
-        self.to_hub.push(ToHub::Bind { conn, id: connection.id, user, since_ms: connection.since_ms, newest, since });
+        self.to_hub.push(ToHub::Bind { conn, id: connection.id(), user, since_ms: connection.since_ms, newest, since });
     }
 
     fn sender(&self, index: u32) -> Option<Box<Sender>> {
         let connection = self.table.get(index)?;
         Some(Box::new(Sender {
-            id: connection.id,
+            id: connection.id(),
             endpoint: Arc::clone(connection.session.endpoint()),
             identity: connection.session.identity().cloned(),
             device: connection.session.device().cloned(),

@@ -11,7 +11,7 @@ use holdfast_protocol::close::Close;
 use rustc_hash::FxBuildHasher;
 
 use super::Shard;
-use super::table::Binding;
+use super::table::{Binding, Connection};
 use crate::clock::Now;
 use crate::link::{Key, ToHub};
 use crate::session::Event;
@@ -227,8 +227,8 @@ impl<S: Socket> Shard<S> {
     fn jitter(&mut self) -> u16 {
         let Some((key, _)) = self.drain.untold.front() else { return 0 };
         // The id's last bytes name the shard; any others are as good as a draw.
-        let id = self.table.get(key.index).map(|connection| connection.id.random());
-        id.map_or(0, |random| u16::from_le_bytes([random[2], random[3]]))
+        let id = self.table.get(key.index).map(Connection::id);
+        id.map_or(0, |id| u16::from_le_bytes([id.random()[2], id.random()[3]]))
     }
 
     fn report_if_empty(&mut self) {

@@ -173,7 +173,7 @@ impl<S: Socket> Shard<S> {
         }
         connection.mark = fan.mark;
         let delivery = &fan.shared.delivery;
-        if !passes(delivery, &connection.session, connection.id) {
+        if !passes(delivery, &connection.session, connection.id()) {
             fan.part.filtered += 1;
             return;
         }

@@ -118,6 +118,7 @@ impl<S: Socket> Shard<S> {
     fn joined(&mut self, now: Now, conn: ConnRef, on_behalf: JoinFor, room: Arc<str>, result: Outcome<Granted>) {
         let succeeded = result.is_ok();
         let (result, replay) = split(result);
+        let room = self.table.rooms.shared(room);
         match on_behalf {
             JoinFor::Client(ticket) => {
                 if let Some(index) = self.present(conn) {

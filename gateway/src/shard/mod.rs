@@ -197,7 +197,7 @@ impl<S: Socket> Shard<S> {
         let id = id_for_shard(self.settings.node, self.random.id(), self.settings.number, self.settings.shards);
         let mut actions = std::mem::take(&mut self.actions);
         let session = Session::open(now, id, *admission, &mut actions);
-        let key = self.table.insert(session, socket, id, now.unix_ms, transport);
+        let key = self.table.insert(session, socket, now.unix_ms, transport);
         self.cells.connections[transport as usize].add(1);
         if self.table.get(key.index).is_some_and(|connection| connection.socket.queued_bytes() > 0) {
             self.mark_dirty(key.index);
@@ -247,7 +247,7 @@ impl<S: Socket> Shard<S> {
     /// The connection's handshake was traced: what comes of it is tied to that.
     pub fn trace(&mut self, key: Key, handshake: Span) {
         if let Some(connection) = self.table.slot(key).and_then(|index| self.table.get(index)) {
-            self.lives.insert(key.index, traces::opened(handshake, connection.id));
+            self.lives.insert(key.index, traces::opened(handshake, connection.id()));
         }
     }
 
@@ -255,7 +255,7 @@ impl<S: Socket> Shard<S> {
         let lasted_ms = now.unix_ms.saturating_sub(connection.since_ms);
         let life = if self.lives.is_empty() { None } else { self.lives.remove(&index) };
         tracing::debug!(
-            connection = %connection.id,
+            connection = %connection.id(),
             code,
             initiator = by.label(),
             lasted_ms,
@@ -263,7 +263,7 @@ impl<S: Socket> Shard<S> {
             "Connection closed"
         );
         if let Some(life) = life {
-            traces::closed(&life, connection.id, code, by, lasted_ms);
+            traces::closed(&life, connection.id(), code, by, lasted_ms);
         }
     }
 
@@ -329,7 +329,7 @@ impl<S: Socket> Shard<S> {
             self.end_membership(index, last, cause);
         }
         if let Some(connection) = self.table.get_mut(index) {
-            let id = connection.id;
+            let id = connection.id();
             if let Some(user) = self.table.unbind(index) {
                 self.door.leave_user(&user);
                 self.to_hub.push(ToHub::Unbind { id, user, shard: self.settings.number, cause, opened: true });

@@ -96,6 +96,11 @@ impl Names {
         self.groups.get(number as usize).map(|group| &group.name)
     }
 
+    /// The name as the group holds it, if there is one: whoever keeps it keeps no copy of its own.
+    pub(super) fn shared(&self, name: Arc<str>) -> Arc<str> {
+        self.find(&name).map_or(name, |number| Arc::clone(self.name(number)))
+    }
+
     pub(super) fn members(&self, number: u32) -> &[Member] {
         &self.groups[number as usize].members
     }

@@ -68,13 +68,13 @@ impl<S: Socket> Shard<S> {
             .filter_map(|member| self.table.get(member.connection))
             .map(|connection| {
                 let entry = OfUser {
-                    connection: connection.id,
+                    connection: connection.id(),
                     node: self.settings.node,
                     device: connection.session.device().map(|device| &**device),
                     endpoint: &connection.session.endpoint().name,
                     rooms: connection.memberships.len(),
                 };
-                (connection.id, json(&entry))
+                (connection.id(), json(&entry))
             })
             .collect();
         entries.sort_unstable_by_key(|(id, _)| *id);
@@ -86,20 +86,20 @@ impl<S: Socket> Shard<S> {
         let mut page: Vec<_> = members
             .iter()
             .filter_map(|member| self.table.get(member.connection))
-            .filter(|connection| after.is_none_or(|after| connection.id > after))
+            .filter(|connection| after.is_none_or(|after| connection.id() > after))
             .collect();
-        page.sort_unstable_by_key(|connection| connection.id);
+        page.sort_unstable_by_key(|connection| connection.id());
         page.truncate(limit);
         let entries = page
             .into_iter()
             .map(|connection| {
                 let entry = OfRoom {
-                    connection: connection.id,
+                    connection: connection.id(),
                     user: self.user_of(connection).unwrap_or_default(),
                     node: self.settings.node,
                     device: connection.session.device().map(|device| &**device),
                 };
-                (connection.id, json(&entry))
+                (connection.id(), json(&entry))
             })
             .collect();
         AnswerPart { total: members.len() as u64, entries }

@@ -161,7 +161,7 @@ impl<S: Socket> Shard<S> {
                 continue;
             }
             let Some(connection) = self.table.get_mut(index) else { return };
-            if connection.closing || !passes(delivery, &connection.session, connection.id) {
+            if connection.closing || !passes(delivery, &connection.session, connection.id()) {
                 continue;
             }
             let key = delivery.key.as_ref().map(|key| conflation_key(key));
@@ -199,7 +199,7 @@ impl<S: Socket> Shard<S> {
         let result = result.map(|mut page| {
             page.messages.retain(|delivery| {
                 delivery.expires_ms.is_none_or(|expires_ms| expires_ms >= now.unix_ms)
-                    && passes(delivery, &connection.session, connection.id)
+                    && passes(delivery, &connection.session, connection.id())
             });
             page
         });

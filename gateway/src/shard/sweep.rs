@@ -75,7 +75,8 @@ impl<S: Socket> Shard<S> {
     /// Whether a connection has lived for as long as it may, by its own draw of the jitter.
     fn is_over_age(&self, now: Now, index: u32) -> bool {
         let (Some(age), Some(connection)) = (self.settings.age, self.table.get(index)) else { return false };
-        let random = connection.id.random();
+        let id = connection.id();
+        let random = id.random();
         let draw = u64::from(u16::from_le_bytes([random[0], random[1]]));
         let max_ms = age.max_ms + age.jitter_ms * draw / 65_535;
         !connection.closing && now.unix_ms.saturating_sub(connection.since_ms) > max_ms

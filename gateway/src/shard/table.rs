@@ -41,7 +41,6 @@ pub(super) const CLEAN: u32 = u32::MAX;
 pub(super) struct Connection<S> {
     pub(super) session: Session,
     pub(super) socket: S,
-    pub(super) id: ConnectionId,
     pub(super) generation: u32,
     /// Where it is in the turn's list of dirty connections.
     pub(super) dirty: u32,
@@ -59,6 +58,12 @@ pub(super) struct Connection<S> {
     pub(super) since_ms: u64,
     /// How it reached us.
     pub(super) transport: Transport,
+}
+
+impl<S> Connection<S> {
+    pub(super) fn id(&self) -> ConnectionId {
+        self.session.connection()
+    }
 }
 
 /// Connections by slot and by id; users and rooms by name.
@@ -86,19 +91,11 @@ impl<S> Table<S> {
         }
     }
 
-    pub(super) fn insert(
-        &mut self,
-        session: Session,
-        socket: S,
-        id: ConnectionId,
-        since_ms: u64,
-        transport: Transport,
-    ) -> Key {
+    pub(super) fn insert(&mut self, session: Session, socket: S, since_ms: u64, transport: Transport) -> Key {
         self.generation = self.generation.wrapping_add(1);
         let connection = Box::new(Connection {
             session,
             socket,
-            id,
             generation: self.generation,
             dirty: CLEAN,
             mark: self.mark.wrapping_sub(1),
@@ -112,8 +109,9 @@ impl<S> Table<S> {
         });
         let index = u32::try_from(self.connections.insert(connection)).expect("fewer connections than 2^32");
         let (connections, hasher) = (&self.connections, &self.hasher);
+        let id = connections[index as usize].id();
         self.by_id.insert_unique(hasher.hash_one(id.random()), index, |i| {
-            hasher.hash_one(connections[*i as usize].id.random())
+            hasher.hash_one(connections[*i as usize].id().random())
         });
         Key { index, generation: self.generation }
     }
@@ -121,7 +119,7 @@ impl<S> Table<S> {
     /// Forgets a connection whose memberships and binding have ended already.
     pub(super) fn remove(&mut self, index: u32) -> Option<Box<Connection<S>>> {
         let connection = self.connections.try_remove(index as usize)?;
-        let hash = self.hasher.hash_one(connection.id.random());
+        let hash = self.hasher.hash_one(connection.id().random());
         if let Ok(entry) = self.by_id.find_entry(hash, |i| *i == index) {
             entry.remove();
         }
@@ -147,7 +145,7 @@ impl<S> Table<S> {
 
     pub(super) fn by_id(&self, id: ConnectionId) -> Option<u32> {
         let hash = self.hasher.hash_one(id.random());
-        self.by_id.find(hash, |i| self.connections[*i as usize].id == id).copied()
+        self.by_id.find(hash, |i| self.connections[*i as usize].id() == id).copied()
     }
 
     // --- users ---
@@ -215,5 +213,20 @@ impl<S> Table<S> {
     pub(super) fn next_mark(&mut self) -> u32 {
         self.mark = self.mark.wrapping_add(1);
         self.mark
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fallback::Client;
+
+    #[test]
+    fn a_connection_fits_the_allocator_s_class_of_320_bytes() {
+        assert!(
+            size_of::<Connection<Client>>() <= 320,
+            "{} bytes: the next class is 384",
+            size_of::<Connection<Client>>()
+        );
     }
 }

@@ -294,7 +294,7 @@ impl Scene {
     }
 
     fn id(&self, client: &Client) -> ConnectionId {
-        self.shard.table.get(client.key.index).expect("connected").id
+        self.shard.table.get(client.key.index).expect("connected").id()
     }
 }
 
