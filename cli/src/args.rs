@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::{connect, ctl, demo_service, query, send, token, watch};
+use crate::{connect, ctl, demo_service, doctor, query, send, token, watch};
 
 const AFTER_HELP: &str = "\
 Examples:
   holdfast send user ana '{\"hi\":1}'              to each device of a user
   holdfast send room chat/5 --type news -        the payload from standard input
+  holdfast send room chat/5 --keep 'stored too'  kept: clients that were away get it when they return
+  holdfast doctor                                is everything there that Holdfast needs?
   holdfast query user ana                        where is she connected?
   holdfast ctl user ana disconnect --reason bye  end her connections
   holdfast watch --what user                     who comes and goes
@@ -79,6 +81,12 @@ pub(crate) struct BusOptions {
     /// PEM file of authorities to trust for TLS with NATS.
     #[arg(long, global = true, env = "HOLDFAST_BUS__TLS__AUTHORITIES", value_name = "FILE")]
     pub(crate) bus_ca: Option<PathBuf>,
+    /// PEM file with our certificate chain for TLS with NATS, with --bus-key.
+    #[arg(long, global = true, env = "HOLDFAST_BUS__TLS__CERTIFICATE", value_name = "FILE")]
+    pub(crate) bus_certificate: Option<PathBuf>,
+    /// PEM file with its key.
+    #[arg(long, global = true, env = "HOLDFAST_BUS__TLS__KEY", value_name = "FILE")]
+    pub(crate) bus_key: Option<PathBuf>,
     /// What subjects for answers begin with, where permissions ask for one.
     #[arg(long, global = true, env = "HOLDFAST_BUS__INBOX_PREFIX", default_value = "_INBOX", value_parser = parse_prefix, hide = true)]
     pub(crate) inbox_prefix: String,
@@ -99,6 +107,8 @@ pub(crate) enum Command {
     Watch(watch::WatchArgs),
     /// Be a client: an interactive session with a gateway in dialect json.
     Connect(connect::ConnectArgs),
+    /// Look at connection, NATS, permissions, stream, clock and fleet, and say what to do about what is missing.
+    Doctor(doctor::DoctorArgs),
     /// Make a token for development and tests.
     Token(token::TokenArgs),
     /// The domain service behind the demo page: an example of what a service of yours does.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use async_nats::client::RequestErrorKind;
-use async_nats::{ConnectOptions, HeaderMap};
+use async_nats::{ConnectOptions, Event, HeaderMap};
 use bytes::Bytes;
 use holdfast_protocol::subject::Subjects;
 
@@ -16,6 +16,7 @@ use crate::exit::{Exit, Failure};
 pub(crate) struct Bus {
     pub(crate) client: async_nats::Client,
     pub(crate) subjects: Subjects,
+    prefix: String,
     wait: Duration,
 }
 
@@ -57,13 +58,37 @@ impl Bus {
     /// # Errors
     /// Unusable options, no server reached, or credentials refused.
     pub(crate) async fn connect(options: &BusOptions) -> Result<Self, Failure> {
-        let connect = options.connect_options().await?;
+        Self::connect_watched(options, |_| ()).await
+    }
+
+    /// The same, and `watch` hears what the client and the server report.
+    ///
+    /// # Errors
+    /// As [`Self::connect`].
+    pub(crate) async fn connect_watched(
+        options: &BusOptions,
+        watch: impl Fn(Event) + Send + Sync + 'static,
+    ) -> Result<Self, Failure> {
+        let connect = options.connect_options().await?.event_callback(move |event| {
+            watch(event);
+            async {}
+        });
         let servers = servers(&options.server);
         let client = connect
             .connect(servers.as_slice())
             .await
-            .with_context(|| format!("cannot reach NATS at {}", options.server))?;
-        Ok(Self { client, subjects: Subjects::new(&options.prefix), wait: options.wait })
+            .with_context(|| format!("cannot reach NATS at {}", shown(&options.server)))?;
+        Ok(Self {
+            client,
+            subjects: Subjects::new(&options.prefix),
+            prefix: options.prefix.clone(),
+            wait: options.wait,
+        })
+    }
+
+    /// The first token or tokens of each subject.
+    pub(crate) fn prefix(&self) -> &str {
+        &self.prefix
     }
 
     /// Publishes without asking for an answer, and waits until the bytes are written.
@@ -154,6 +179,13 @@ impl BusOptions {
         if let Some(file) = &self.bus_ca {
             connect = connect.add_root_certificates(file.clone());
         }
+        match (&self.bus_certificate, &self.bus_key) {
+            (Some(certificate), Some(key)) => {
+                connect = connect.add_client_certificate(certificate.clone(), key.clone());
+            }
+            (None, None) => {}
+            _ => return Err(Failure::usage("--bus-certificate and --bus-key go together")),
+        }
         Ok(connect)
     }
 }
@@ -169,9 +201,24 @@ fn servers(list: &str) -> Vec<String> {
         .collect()
 }
 
+/// The list of servers without the passwords that may stand in it.
+fn shown(list: &str) -> String {
+    let plain = |server: String| match (server.split_once("://"), server.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://{host}"),
+        (None, Some((_, host))) => host.to_owned(),
+        (_, None) => server,
+    };
+    servers(list).into_iter().map(plain).collect::<Vec<_>>().join(", ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn passwords_in_addresses_are_not_shown() {
+        assert_eq!(shown("nats://ana:s3cr@t@a:1, b:2, c:pw@d:3"), "nats://a:1, b:2, d:3");
+    }
 
     #[test]
     fn a_list_of_servers_is_read_in_both_forms() {

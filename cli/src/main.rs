@@ -6,6 +6,7 @@ mod bus;
 mod connect;
 mod ctl;
 mod demo_service;
+mod doctor;
 mod exit;
 mod output;
 mod query;
@@ -44,6 +45,7 @@ async fn run(cli: Cli) -> Outcome {
         Command::Query(args) => query::run(&global, args).await,
         Command::Watch(args) => watch::run(&global, args).await,
         Command::Connect(args) => connect::run(&global, args).await,
+        Command::Doctor(args) => doctor::run(&global, args).await,
         Command::Token(args) => token::run(&global, args),
         Command::DemoService(args) => demo_service::run(&global, args).await,
     }

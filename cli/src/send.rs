@@ -13,7 +13,7 @@ use holdfast_protocol::token;
 
 use crate::args::{Global, parse_duration, parse_key};
 use crate::bus::{Bus, Outgoing};
-use crate::exit::{Exit, Outcome};
+use crate::exit::{Exit, Failure, Outcome};
 use crate::output;
 
 const AFTER_HELP: &str = "\
@@ -119,6 +119,9 @@ pub(crate) struct Headers {
     /// W3C trace context.
     #[arg(long, global = true)]
     traceparent: Option<String>,
+    /// Store it too, for clients that are away (users and rooms only); prints the stream's answer.
+    #[arg(long, global = true, conflicts_with_all = ["receipt", "timeout", "no_receipt"])]
+    keep: bool,
     /// Publish and leave: no reply subject, so no receipt.
     #[arg(long, global = true, conflicts_with_all = ["receipt", "timeout"])]
     no_receipt: bool,
@@ -189,7 +192,12 @@ fn message(subjects: &Subjects, to: To, headers: &Headers) -> anyhow::Result<Out
         To::All { payload } => (Some(Target::All), None, payload),
         To::Many { targets, payload } => (None, Some(targets), payload),
     };
-    let subject = target.map_or_else(|| subjects.many(), |target| subjects.to(Kind::Send, &target));
+    let subject = match target {
+        Some(target @ (Target::User(_) | Target::Room(_))) if headers.keep => subjects.to(Kind::Keep, &target),
+        _ if headers.keep => anyhow::bail!("only messages to users and rooms can be kept"),
+        Some(target) => subjects.to(Kind::Send, &target),
+        None => subjects.many(),
+    };
     let payload = if payload == "-" {
         let mut bytes = Vec::new();
         std::io::stdin().lock().read_to_end(&mut bytes).context("cannot read standard input")?;
@@ -209,7 +217,21 @@ pub(crate) async fn run(global: &Global, args: SendArgs) -> Outcome {
         return Ok(Exit::Done);
     }
     let answer = bus.ask(&message, args.headers.patience()).await?.json()?;
+    if args.headers.keep {
+        return print_stored(global, &answer);
+    }
     print_receipt(global, answer)
+}
+
+/// Prints where a message was stored; an error of the stream is ours.
+fn print_stored(global: &Global, answer: &serde_json::Value) -> Outcome {
+    if let Some(error) = answer.get("error") {
+        return Err(Failure::new(Exit::Failed, format!("not stored: {}", output::cell(error, "description"))));
+    }
+    let (stream, seq) = (output::cell(answer, "stream"), output::cell(answer, "seq"));
+    let again = if answer["duplicate"] == true { ", which it was already" } else { "" };
+    output::line(&if global.json { answer.to_string() } else { format!("stored in {stream} at {seq}{again}") })?;
+    Ok(Exit::Done)
 }
 
 /// Prints a receipt, of a send or a command; nobody there is a status of its own.
@@ -266,6 +288,11 @@ mod tests {
         assert_eq!(message.subject, "hf.send.room.chat=2F5");
         assert_eq!(message.headers, []);
         assert_eq!(message.payload, r#"{"hi":1}"#);
+    }
+
+    #[test]
+    fn kept_messages_have_subjects_of_their_own() {
+        assert_eq!(outgoing(&["room", "chat/5", "x", "--keep"]).subject, "hf.keep.room.chat=2F5");
     }
 
     #[test]

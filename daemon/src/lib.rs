@@ -10,9 +10,11 @@ pub mod config;
 
 pub mod admin;
 pub mod build_info;
+mod catalogue;
 pub mod logging;
 pub mod process;
 pub mod ready;
+pub mod reload;
 pub mod spans;
 pub mod telemetry;
 

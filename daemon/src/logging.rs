@@ -2,14 +2,17 @@
 //!
 //! Pretty on a terminal, one JSON object per line otherwise. Logs go to stderr because stdout carries the ready line.
 
-use crate::config::{Raw, Value};
+use crate::config::{Field, Loaded, Raw, Service, Value};
+use crate::reload::Reloads;
 use crate::telemetry::{self, Telemetry, TelemetryError, TraceSettings};
 use std::error::Error;
 use std::fmt::{self, Write};
 use std::io::{self, IsTerminal};
+use std::path::Path;
+use std::sync::OnceLock;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Layer, Registry, fmt as lines};
+use tracing_subscriber::{EnvFilter, Layer, Registry, fmt as lines, reload};
 
 crate::choices! {
     /// The form of the log lines.
@@ -87,11 +90,45 @@ pub fn init(service: &str, node: &str, log: &LogSettings, trace: &TraceSettings)
         Ok((spans, telemetry)) => (spans, Ok(telemetry)),
         Err(error) => (None, Err(error)),
     };
-    let registry = tracing_subscriber::registry().with(lines.with_filter(log.level.filter())).with(spans);
-    if registry.try_init().is_err() {
+    let (filter, handle) = reload::Layer::new(log.level.filter());
+    let registry = tracing_subscriber::registry().with(lines.with_filter(filter)).with(spans);
+    let set_up = registry.try_init().is_ok();
+    let change = move |filter| handle.reload(filter).map_err(|error| error.to_string());
+    if !set_up || LEVEL.set(Box::new(change)).is_err() {
         tracing::warn!("The log was already set up");
     }
     outcome
+}
+
+/// Changes what the log of this process takes.
+type Change = Box<dyn Fn(EnvFilter) -> Result<(), String> + Send + Sync>;
+
+static LEVEL: OnceLock<Change> = OnceLock::new();
+
+/// Logs at another level from now on.
+///
+/// # Errors
+/// Where the log was never set up.
+pub fn set_level(level: &LogLevel) -> Result<(), String> {
+    LEVEL.get().ok_or("the log is not set up")?(level.filter())
+}
+
+/// Keeps the log's level as the settings say, also when their file changes. All other settings stay as they were at
+/// the start.
+pub fn keep_level<S>(
+    reloads: &Reloads,
+    loaded: &Loaded<S>,
+    service: &'static Service<S>,
+    log: impl Fn(&S) -> &LogSettings + Send + 'static,
+) where
+    S: Field + Clone + Send + 'static,
+{
+    let files = loaded.file().map(Path::to_owned).into_iter().collect();
+    let loaded = loaded.clone();
+    reloads.keep("log_level", files, move || {
+        let again = loaded.again(service).map_err(|problems| problems.to_string())?;
+        set_level(&log(&again.settings).level)
+    });
 }
 
 /// An error with its causes, `a: b: c`; a cause whose text its parent already ends with is left out, because some

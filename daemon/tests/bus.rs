@@ -25,7 +25,7 @@ fn no_rules(_: &Settings, _: &mut Problems) {}
 
 /// Settings as a service would read them.
 fn settings(flags: &[(&str, &str)]) -> BusSettings {
-    let service = Service { name: "sample", about: "", foreign: &[], rules: no_rules };
+    let service = Service { name: "sample", about: "", foreign: &[], rules: no_rules, metrics: || Ok(Registry::new()) };
     let flags: Vec<_> = flags.iter().map(|(key, value)| (format!("bus.{key}"), (*value).to_owned())).collect();
     config::load(&service, None, [], &flags).expect("good settings").settings.bus
 }

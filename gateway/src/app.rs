@@ -5,17 +5,19 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use holdfast_daemon::admin::{Admin, AdminError, Readiness};
-use holdfast_daemon::bus::{Bus, BusError, BusMetrics};
+use holdfast_daemon::bus::{Bus, BusError};
 use holdfast_daemon::config::{Loaded, Secret};
-use holdfast_daemon::logging::chain;
+use holdfast_daemon::logging::{self, chain};
 use holdfast_daemon::ready::Ready;
+use holdfast_daemon::reload::Reloads;
 use holdfast_daemon::shutdown::{Shutdown, Tasks};
-use holdfast_daemon::{build_info, process, random, telemetry};
+use holdfast_daemon::{build_info, random};
 use holdfast_protocol::id::NodeId;
 use holdfast_protocol::subject::Subjects;
 use prometheus::Registry;
@@ -24,14 +26,14 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::Door;
-use crate::auth::{Authenticator, Jwks, JwksSettings, KeyError, KeyRefresher, Verifier};
+use crate::auth::{Authenticator, Jwks, JwksSettings, JwksStatus, KeyError, KeyRefresher, Verifier, read_key_file};
 use crate::clock::Clock;
-use crate::config::GatewaySettings;
+use crate::config::{GatewaySettings, SERVICE};
 use crate::fallback::Desk;
 use crate::handshake::Gatekeeper;
 use crate::hub::shell::{self, Channels, Conditions, DrainSettings, Parts};
 use crate::hub::{Hub, HubSettings, requests};
-use crate::metrics::{GatewayCollector, HubCells, ShardCells};
+use crate::metrics::{HubCells, KeyCollector, ShardCells, catalogue};
 use crate::net::certificates::{self, CertificateError, Certificates};
 use crate::net::{self, Listening, listener};
 use crate::pressure;
@@ -83,6 +85,7 @@ struct Public {
     listening: Vec<Vec<Listening>>,
     plain: SocketAddr,
     tls: Option<SocketAddr>,
+    certificates: Option<Arc<Certificates>>,
 }
 
 /// Runs the gateway on this thread and the shards' until it is told to end.
@@ -94,33 +97,33 @@ pub fn run(node: NodeId, loaded: &Loaded<GatewaySettings>) -> Result<(), AppErro
         .enable_all()
         .build_local(tokio::runtime::LocalOptions::default())
         .map_err(|source| AppError::System { what: "start the hub's runtime", source })?;
-    runtime.block_on(hub(node, &loaded.settings))
+    runtime.block_on(hub(node, loaded))
 }
 
-async fn hub(node: NodeId, settings: &GatewaySettings) -> Result<(), AppError> {
+async fn hub(node: NodeId, loaded: &Loaded<GatewaySettings>) -> Result<(), AppError> {
+    let settings = &loaded.settings;
     let (tasks, clock) = (Tasks::new(), Clock::start());
     let system = |what| move |source| AppError::System { what, source };
     let shutdown = Shutdown::on_signals(&tasks).map_err(system("listen for signals"))?;
     let shards = shard_count(settings);
-    let registry = registry()?;
+    let registry = Registry::new();
     let shard_cells: Vec<Arc<ShardCells>> = (0..shards).map(|_| Arc::default()).collect();
     let hub_cells: Arc<HubCells> = Arc::default();
-    registry.register(Box::new(GatewayCollector::new(Arc::clone(&hub_cells), shard_cells.clone())?))?;
-    let bus_metrics = BusMetrics::new(&registry)?;
+    let bus_metrics = catalogue::register(&registry, Arc::clone(&hub_cells), shard_cells.clone())?;
+    let reloads = Reloads::new(&registry, &tasks).map_err(system("listen for signals"))?;
     let readiness = Readiness::new();
-    let admin = Admin::bind(&settings.admin, registry.clone(), readiness.clone()).await?;
     let public = listen(settings, shards)?;
+    let keys = keys(settings, &tasks)?;
+    keep_fresh(&reloads, loaded, public.certificates.as_ref(), &keys);
+    registry.register(Box::new(KeyCollector::new(public.certificates.clone(), keys.status.clone())?))?;
+    let admin = Admin::bind(&settings.admin, registry.clone(), readiness.clone()).await?;
     let bus = Bus::connect(&settings.bus, &bus_metrics, &format!("holdfast-gateway {node}")).await?;
 
     let relay_address = start_relay(settings, &bus, &registry, &tasks)?;
     let (bus_requests, hub_requests) = shell::requests();
-    let (verifier, refresher) = keys(settings, &tasks)?;
-    let subjects = Subjects::new(&settings.bus.prefix);
-    let backend: Arc<requests::BusRequests> = Arc::new(bus_requests);
-    let desk = Arc::new(Desk::new(Arc::<requests::BusRequests>::clone(&backend), subjects.clone(), node));
-    let authenticator = Authenticator::new(Arc::clone(&verifier), refresher, backend, subjects);
+    let verifier = Arc::clone(&keys.verifier);
+    let (desk, authenticator) = callers(node, settings, keys, bus_requests);
     let gatekeeper = Arc::new(Gatekeeper::new(settings.gate(), authenticator.clone()));
-
     let door = Arc::new(Door::new(settings.door()));
     let admin_address = admin.address();
     admin.serve(&tasks);
@@ -170,14 +173,6 @@ async fn hub(node: NodeId, settings: &GatewaySettings) -> Result<(), AppError> {
     Ok(ended?)
 }
 
-/// With what every process counts.
-fn registry() -> Result<Registry, AppError> {
-    let registry = Registry::new();
-    process::register(&registry)?;
-    telemetry::register(&registry)?;
-    Ok(registry)
-}
-
 fn shard_count(settings: &GatewaySettings) -> u16 {
     let processors = thread::available_parallelism().map_or(1, std::num::NonZero::get);
     match settings.listen.shards {
@@ -213,24 +208,76 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn keys(settings: &GatewaySettings, tasks: &Tasks) -> Result<(Arc<Verifier>, Option<KeyRefresher>), AppError> {
+/// The keys for tokens, and what keeps them fresh.
+struct Keys {
+    verifier: Arc<Verifier>,
+    refresher: Option<KeyRefresher>,
+    status: Option<Arc<JwksStatus>>,
+    /// The key set's, where it is one.
+    file: Option<PathBuf>,
+}
+
+fn keys(settings: &GatewaySettings, tasks: &Tasks) -> Result<Keys, AppError> {
     let verifier = Arc::new(Verifier::new(&settings.jwt()).map_err(AppError::Keys)?);
-    let Some(source) = &settings.auth.jwt.jwks else { return Ok((verifier, None)) };
+    let Some(source) = &settings.auth.jwt.jwks else {
+        return Ok(Keys { verifier, refresher: None, status: None, file: None });
+    };
     let jwks = JwksSettings { source: source.clone(), refresh: settings.auth.jwt.jwks_refresh };
     let (jwks, refresher) = Jwks::new(&jwks, Arc::clone(&verifier)).map_err(AppError::Keys)?;
+    let (status, file) = (Some(jwks.status()), jwks.file());
     tasks.spawn("jwks", jwks.run());
-    Ok((verifier, Some(refresher)))
+    Ok(Keys { verifier, refresher: Some(refresher), status, file })
+}
+
+/// What asks over the bus for handshakes.
+fn callers(
+    node: NodeId,
+    settings: &GatewaySettings,
+    keys: Keys,
+    requests: requests::BusRequests,
+) -> (Arc<Desk>, Authenticator) {
+    let subjects = Subjects::new(&settings.bus.prefix);
+    let backend: Arc<requests::BusRequests> = Arc::new(requests);
+    let desk = Arc::new(Desk::new(Arc::<requests::BusRequests>::clone(&backend), subjects.clone(), node));
+    (desk, Authenticator::new(keys.verifier, keys.refresher, backend, subjects))
+}
+
+/// Takes up anew, while the process runs, what may be exchanged under it.
+fn keep_fresh(
+    reloads: &Reloads,
+    loaded: &Loaded<GatewaySettings>,
+    certificates: Option<&Arc<Certificates>>,
+    keys: &Keys,
+) {
+    let settings = &loaded.settings;
+    logging::keep_level(reloads, loaded, &SERVICE, |settings| &settings.log);
+    if let (Some(certificates), Some(chain_file), Some(key)) =
+        (certificates.cloned(), settings.tls.certificate.clone(), settings.tls.key.clone())
+    {
+        reloads.keep("certificate", vec![chain_file.clone(), key.clone()], move || {
+            certificates.reload(&chain_file, &key).map_err(|error| chain(&error).to_string())
+        });
+    }
+    if let Some(file) = keys.file.clone() {
+        let verifier = Arc::clone(&keys.verifier);
+        reloads.keep("jwks", vec![file.clone()], move || {
+            read_key_file(&file, &verifier).map_err(|error| chain(&error).to_string())
+        });
+    } else if let Some(refresher) = keys.refresher.clone() {
+        reloads.keep("jwks", Vec::new(), move || {
+            if refresher.hurry() { Ok(()) } else { Err("too many wait for it already".to_owned()) }
+        });
+    }
+    settings.bus.keep_files(reloads);
 }
 
 /// Binds the public addresses, one socket per shard and address.
 fn listen(settings: &GatewaySettings, shards: u16) -> Result<Public, AppError> {
-    let tls = match (&settings.tls.certificate, &settings.tls.key) {
-        (Some(certificate), Some(key)) => {
-            let loaded = Certificates::load(certificate, key).map_err(AppError::Certificate)?;
-            Some(certificates::server_config(loaded).map_err(AppError::Certificate)?)
-        }
+    let certificates = match (&settings.tls.certificate, &settings.tls.key) {
+        (Some(certificate), Some(key)) => Some(Certificates::load(certificate, key).map_err(AppError::Certificate)?),
         _ => None,
     };
+    let tls = certificates.clone().map(certificates::server_config).transpose().map_err(AppError::Certificate)?;
     let bind = |address: SocketAddr| {
         let failed = move |source| AppError::Listen { address, source };
         let sockets = listener::bind(address, usize::from(shards)).map_err(failed)?;
@@ -244,11 +291,11 @@ fn listen(settings: &GatewaySettings, shards: u16) -> Result<Public, AppError> {
     let (first, plain) = bind(settings.listen.address)?;
     let Some(tls_address) = settings.listen.tls_address else {
         let listening = with(first, tls).map(|one| vec![one]).collect();
-        return Ok(Public { listening, plain, tls: None });
+        return Ok(Public { listening, plain, tls: None, certificates });
     };
     let (second, bound) = bind(tls_address)?;
     let listening = with(first, None).zip(with(second, tls)).map(|(plain, tls)| vec![plain, tls]).collect();
-    Ok(Public { listening, plain, tls: Some(bound) })
+    Ok(Public { listening, plain, tls: Some(bound), certificates })
 }
 
 /// Listens for back ends, where that is wanted.

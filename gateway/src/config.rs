@@ -234,6 +234,7 @@ settings! {
 
 /// What `main` starts with.
 pub const SERVICE: Service<GatewaySettings> = Service {
+    metrics: crate::metrics::catalogue::all,
     name: "gateway",
     about: "Terminates WebSocket connections and publishes on NATS who is connected.",
     foreign: &[

@@ -3,13 +3,19 @@
 //!
 //! Knows nothing of what is counted; no label ever names a user, a room or a connection.
 
+pub(crate) mod catalogue;
 mod collector;
+mod histogram;
+mod keys;
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use holdfast_protocol::close::Close;
 
 pub use collector::GatewayCollector;
+pub use histogram::Histogram;
+pub use keys::KeyCollector;
 
 /// A number with one writer and any number of readers: no locked instruction on the writing side.
 #[derive(Debug, Default)]
@@ -174,6 +180,18 @@ labelled! {
     }
 }
 
+labelled! {
+    /// A part of a handshake.
+    Stage {
+        /// TLS.
+        Tls => "tls",
+        /// Origin, sub-protocol, credential, callout.
+        Admit => "admit",
+        /// All of one that succeeded, from the accepted socket to the answer.
+        Total => "total",
+    }
+}
+
 /// The codes that have a counter of their own: the catalogue, and `app` for codes of domain services.
 const CLOSE_LABELS: usize = Close::ALL.len() + 1;
 
@@ -203,6 +221,8 @@ pub struct ShardCells {
     pub outbox_bytes: Cell,
     pub kept_behind: Cell,
     pub relieved: Cell,
+    pub delivery: [Histogram; Reach::ALL.len()],
+    pub handshake_duration: [Histogram; Stage::ALL.len()],
 }
 
 impl Default for ShardCells {
@@ -230,6 +250,8 @@ impl Default for ShardCells {
             outbox_bytes: Cell::default(),
             kept_behind: Cell::default(),
             relieved: Cell::default(),
+            delivery: std::array::from_fn(|_| Histogram::default()),
+            handshake_duration: std::array::from_fn(|_| Histogram::default()),
         }
     }
 }
@@ -248,6 +270,12 @@ impl ShardCells {
     /// The cell for messages dropped for this reason.
     pub const fn dropped(&self, reason: Drop) -> &Cell {
         &self.dropped[reason as usize]
+    }
+
+    /// A part of a handshake took so long.
+    pub fn took(&self, stage: Stage, duration: Duration) {
+        let us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        self.handshake_duration[stage as usize].observe(us, 1);
     }
 
     /// The cell for handshakes with this end.
@@ -287,6 +315,8 @@ pub struct HubCells {
     pub kept_lost: Cell,
     pub kept_reconciled: Cell,
     pub shard_backlog: Cell,
+    pub requests_waiting: Cell,
+    pub markers_waiting: Cell,
     pub draining: Cell,
     pub leaving_rate_milli: Cell,
     pub spare_handshakes: Cell,

@@ -4,20 +4,21 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use holdfast_daemon::admin::{Admin, AdminError, Readiness};
-use holdfast_daemon::bus::{Bus, BusError, BusMetrics};
+use holdfast_daemon::bus::{Bus, BusError};
 use holdfast_daemon::config::Loaded;
 use holdfast_daemon::logging::{self, chain};
+use holdfast_daemon::random;
+use holdfast_daemon::reload::Reloads;
 use holdfast_daemon::shutdown::{Shutdown, Tasks};
 use holdfast_daemon::telemetry::TelemetryError;
-use holdfast_daemon::{build_info, process, random, telemetry};
 use holdfast_protocol::id::NodeId;
 use prometheus::Registry;
 use tokio::runtime::Builder;
 
 use crate::clock::unix_ms;
-use crate::config::RouterSettings;
+use crate::config::{RouterSettings, SERVICE};
 use crate::core::Router;
-use crate::metrics::Metrics;
+use crate::metrics;
 use crate::pump::{Conditions, Parts, Pump};
 use crate::service::MicroService;
 use crate::stream::{Keeper, Listening};
@@ -63,18 +64,18 @@ fn run(node: NodeId, loaded: &Loaded<RouterSettings>) -> Result<(), AppError> {
     loaded.log_warnings();
     // One thread: what reads the bus and what handles it must not run at the same time.
     let runtime = Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(serve(node, settings))
+    runtime.block_on(serve(node, loaded))
 }
 
-async fn serve(node: NodeId, settings: &RouterSettings) -> Result<(), AppError> {
+async fn serve(node: NodeId, loaded: &Loaded<RouterSettings>) -> Result<(), AppError> {
+    let settings = &loaded.settings;
     let tasks = Tasks::new();
     let shutdown = Shutdown::on_signals(&tasks)?;
     let registry = Registry::new();
-    build_info::register("router", &registry)?;
-    process::register(&registry)?;
-    telemetry::register(&registry)?;
-    let metrics = Metrics::new(&registry)?;
-    let bus_metrics = BusMetrics::new(&registry)?;
+    let (metrics, bus_metrics) = metrics::register(&registry)?;
+    let reloads = Reloads::new(&registry, &tasks)?;
+    logging::keep_level(&reloads, loaded, &SERVICE, |settings| &settings.log);
+    settings.bus.keep_files(&reloads);
     let readiness = Readiness::new();
     let conditions = Conditions {
         bus: readiness.condition("bus", "not connected"),

@@ -108,6 +108,7 @@ holdfast_daemon::settings! {
 
 /// How the settings are found and checked.
 pub const SERVICE: Service<RouterSettings> = Service {
+    metrics: crate::metrics::all,
     name: "router",
     about: "Maps users and rooms to gateway nodes, and routes what domain services send.",
     // The gateway's own; `cargo xtask docs --check` compares.

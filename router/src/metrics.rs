@@ -1,5 +1,9 @@
 //! Every metric of the router, declared once: `holdfast_router_*`. Carries the core's counters over.
 
+use holdfast_daemon::bus::BusMetrics;
+use holdfast_daemon::reload::Reloads;
+use holdfast_daemon::shutdown::Tasks;
+use holdfast_daemon::{build_info, process, telemetry};
 use prometheus::{
     Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, core::Collector,
 };
@@ -48,6 +52,37 @@ pub struct Metrics {
     pub lag: Histogram,
     /// What the core had counted at the last carry-over.
     carried: Tally,
+}
+
+/// The kinds of subscriptions that are counted apart.
+const SUBSCRIPTIONS: [&str; 10] =
+    ["router_beats", "rosters", "node_beats", "reports", "pings", "discovery", "kept", "ctl", "send", "query"];
+
+/// Registers what counts from the start.
+///
+/// # Errors
+/// Where it is registered already.
+pub fn register(registry: &Registry) -> Result<(Metrics, BusMetrics), prometheus::Error> {
+    build_info::register("router", registry)?;
+    process::register(registry)?;
+    telemetry::register(registry)?;
+    Ok((Metrics::new(registry)?, BusMetrics::new(registry)?))
+}
+
+/// Each family at zero, for the list of metrics.
+///
+/// # Errors
+/// A metric was declared twice.
+pub fn all() -> Result<Registry, prometheus::Error> {
+    let registry = Registry::new();
+    let (metrics, bus) = register(&registry)?;
+    bus.name_subscriptions(&SUBSCRIPTIONS);
+    for class in SUBSCRIPTIONS {
+        metrics.malformed.with_label_values(&[class]);
+    }
+    metrics.show(&Gauges::default());
+    Reloads::declare(&registry, &Tasks::new())?.name(&["bus_credentials", "log_level"]);
+    Ok(registry)
 }
 
 struct Registering<'a>(&'a Registry);

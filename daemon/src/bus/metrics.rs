@@ -13,6 +13,7 @@ pub struct BusMetrics {
     pub(super) bytes_in: IntCounter,
     pub(super) bytes_out: IntCounter,
     pub(super) overflow: IntGauge,
+    overflow_limit: IntGauge,
     messages: IntCounterVec,
     dropped: IntCounterVec,
     refused: IntCounterVec,
@@ -54,6 +55,7 @@ impl BusMetrics {
             bytes_in: bytes.with_label_values(&["in"]),
             bytes_out: bytes.with_label_values(&["out"]),
             overflow: gauge("overflow_messages", "Messages waiting for the connection to take them.")?,
+            overflow_limit: gauge("overflow_limit_messages", "How many may wait for the connection.")?,
             messages: per_class,
             dropped: vec("dropped_total", dropped, "subscription")?,
             refused: vec("publish_refused_total", refused, "reason")?,
@@ -62,10 +64,18 @@ impl BusMetrics {
         for reason in ["disconnected", "full", "too_big", "subject", "lost"] {
             metrics.refused.with_label_values(&[reason]);
         }
+        metrics.overflow_limit.set(i64::try_from(super::outbox::MESSAGES_MAX).unwrap_or(i64::MAX));
         for event in EVENTS {
             metrics.events.with_label_values(&[event]);
         }
         Ok(metrics)
+    }
+
+    /// Shows these kinds of subscriptions from the start.
+    pub fn name_subscriptions(&self, classes: &[&str]) {
+        for class in classes {
+            self.received(class);
+        }
     }
 
     pub(super) fn received(&self, class: &str) -> IntCounter {

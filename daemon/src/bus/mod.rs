@@ -5,6 +5,7 @@
 //!
 //! What NATS itself loses while the connection is away is gone; [`BusStatus::losses`] tells that it happened.
 
+mod identity;
 mod metrics;
 mod outbox;
 mod settings;

@@ -20,7 +20,7 @@ use tokio::task::coop;
 use tokio_util::sync::CancellationToken;
 
 /// Bounds of what may wait here: a second or two of the fastest traffic.
-const MESSAGES_MAX: usize = 262_144;
+pub(super) const MESSAGES_MAX: usize = 262_144;
 const BYTES_MAX: usize = 64 << 20;
 
 pub(super) struct Outbox {

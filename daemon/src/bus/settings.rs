@@ -1,8 +1,10 @@
 //! The settings of the connection, and the client options they make.
 
+use super::identity::IdentityFile;
 use crate::config::{Problems, Raw, Secret, Value};
 use crate::logging::chain;
 use crate::random;
+use crate::reload::Reloads;
 use async_nats::{ConnectOptions, ServerAddr};
 use std::fmt;
 use std::io;
@@ -140,7 +142,18 @@ impl BusSettings {
             return Err(SettingsError::NoServers);
         }
         let most = self.reconnect_delay_max;
-        let options = ConnectOptions::new()
+        let options = match self.identity_file() {
+            Some(file) => {
+                file.check()?;
+                // Read anew for each connection.
+                ConnectOptions::with_auth_callback(move |nonce| {
+                    let answer = file.answer(&nonce);
+                    async move { answer }
+                })
+            }
+            None => ConnectOptions::new(),
+        };
+        let options = options
             .name(name)
             .retry_on_initial_connect()
             .connection_timeout(CONNECTION_TIMEOUT)
@@ -153,6 +166,24 @@ impl BusSettings {
         self.encrypt(options)
     }
 
+    fn identity_file(&self) -> Option<IdentityFile> {
+        let credentials = self.credentials.clone().map(IdentityFile::Credentials);
+        credentials.or_else(|| self.nkey.clone().map(IdentityFile::Nkey))
+    }
+
+    /// Looks after the files of credentials and certificates, where there are any: they are read anew for each
+    /// connection to NATS, and a rotation that would fail then is told at once.
+    pub fn keep_files(&self, reloads: &Reloads) {
+        let files = [&self.credentials, &self.nkey, &self.tls.authorities, &self.tls.certificate, &self.tls.key];
+        let files: Vec<PathBuf> = files.into_iter().flatten().cloned().collect();
+        if !files.is_empty() {
+            let settings = self.clone();
+            reloads.keep("bus_credentials", files, move || {
+                settings.options("check").map(drop).map_err(|error| chain(&error).to_string())
+            });
+        }
+    }
+
     fn authenticate(&self, options: ConnectOptions) -> Result<ConnectOptions, SettingsError> {
         let set = [
             ("bus.credentials", self.credentials.is_some()),
@@ -163,15 +194,6 @@ impl BusSettings {
         let mut set = set.into_iter().filter(|(_, set)| *set).map(|(name, _)| name);
         if let (Some(one), Some(other)) = (set.next(), set.next()) {
             return Err(SettingsError::TwoCredentials(one, other));
-        }
-        if let Some(path) = &self.credentials {
-            let text = read("bus.credentials", path)?;
-            let malformed =
-                |source| SettingsError::Malformed { setting: "bus.credentials", path: path.clone(), source };
-            return options.credentials(&text).map_err(malformed);
-        }
-        if let Some(path) = &self.nkey {
-            return Ok(options.nkey(read("bus.nkey", path)?.trim().to_owned()));
         }
         if let Some(token) = &self.token {
             return Ok(options.token(token.expose().to_owned()));
@@ -205,7 +227,7 @@ impl BusSettings {
     }
 }
 
-fn read(setting: &'static str, path: &Path) -> Result<String, SettingsError> {
+pub(super) fn read(setting: &'static str, path: &Path) -> Result<String, SettingsError> {
     std::fs::read_to_string(path).map_err(|source| SettingsError::File { setting, path: path.to_owned(), source })
 }
 

@@ -12,6 +12,7 @@ pub(super) enum Command {
     Print,
     Default,
     Markdown,
+    Metrics,
     Healthcheck,
     Help,
     Version,
@@ -75,7 +76,8 @@ fn command_of(words: &[&str]) -> Result<Command, String> {
         ["config", "print"] => Ok(Command::Print),
         ["config", "default"] => Ok(Command::Default),
         ["config", "markdown"] => Ok(Command::Markdown),
-        ["config"] => Err("config: say check, print, default or markdown".to_owned()),
+        ["config", "metrics"] => Ok(Command::Metrics),
+        ["config"] => Err("config: say check, print, default, markdown or metrics".to_owned()),
         words => Err(format!("{:?} is no command; try --help", words.join(" "))),
     }
 }

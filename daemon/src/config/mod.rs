@@ -55,6 +55,7 @@
 //!     about: "Shows how settings are declared.",
 //!     foreign: &["auth", "roster.linger"], // keys and sections of other services in a shared file
 //!     rules,
+//!     metrics: || Ok(prometheus::Registry::new()),
 //! };
 //!
 //! let environment = [("HOLDFAST_REGION", "eu"), ("HOLDFAST_LISTEN__ADDRESS", "127.0.0.1:0")];
@@ -71,7 +72,7 @@
 //! # holdfast_daemon::settings! { /// All.
 //! #   pub struct Settings { /// Logs.
 //! #     pub log: holdfast_daemon::logging::LogSettings } }
-//! # const SERVICE: Service<Settings> = Service { name: "x", about: "", foreign: &[], rules: |_, _: &mut Problems| {} };
+//! # const SERVICE: Service<Settings> = Service { name: "x", about: "", foreign: &[], rules: |_, _: &mut Problems| {}, metrics: || Ok(prometheus::Registry::new()) };
 //! fn main() -> ExitCode {
 //!     let loaded = match config::start(&SERVICE) {
 //!         Start::Run(loaded) => loaded,

@@ -4,11 +4,13 @@ use super::command_line::{Command, parse};
 use super::field::{Field, Reader, Shown};
 use super::table::{Key, Problem, Problems, Table};
 use super::{healthcheck, layers, render};
+use crate::catalogue;
 use figment::Figment;
+use prometheus::Registry;
 use std::ffi::OsString;
 use std::io::Write;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// What a service tells about its settings.
@@ -22,6 +24,8 @@ pub struct Service<S> {
     pub foreign: &'static [&'static str],
     /// Rules between settings; asked only where each by itself is right.
     pub rules: fn(&S, &mut Problems),
+    /// Every metric it has, at zero: for `config metrics`.
+    pub metrics: fn() -> prometheus::Result<Registry>,
 }
 
 /// Settings, checked, and what to say about where they came from.
@@ -31,9 +35,27 @@ pub struct Loaded<S> {
     pub settings: S,
     warnings: Vec<String>,
     shown: Vec<Shown>,
+    file: Option<PathBuf>,
+    flags: Vec<(String, String)>,
 }
 
 impl<S> Loaded<S> {
+    /// The file they came from, where there was one.
+    pub fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
+    }
+
+    /// Reads the same file, environment and flags again.
+    ///
+    /// # Errors
+    /// Everything that is wrong now, at once.
+    pub fn again(&self, service: &Service<S>) -> Result<Self, Problems>
+    where
+        S: Field,
+    {
+        load(service, self.file(), std::env::vars_os(), &self.flags)
+    }
+
     /// What is odd but stops nothing: environment variables of ours that nobody knows.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
@@ -75,7 +97,7 @@ const EXIT_CHECK_FAILED: u8 = 1;
 
 /// Reads the process's own command line, environment and file.
 ///
-/// Answers `--help`, `--version`, `healthcheck` and `config check|print|default|markdown` on stdout; errors, each with its key and
+/// Answers `--help`, `--version`, `healthcheck` and `config check|print|default|markdown|metrics` on stdout; errors, each with its key and
 /// origin, go to stderr.
 pub fn start<S: Field>(service: &Service<S>) -> Start<S> {
     let arguments: Vec<String> = std::env::args_os().skip(1).map(|a| a.to_string_lossy().into_owned()).collect();
@@ -89,6 +111,10 @@ pub fn start<S: Field>(service: &Service<S>) -> Start<S> {
         Command::Version => format!("holdfast-{} {}\n", service.name, crate::build_info::describe()),
         Command::Default => render::default(service.name, &table),
         Command::Markdown => render::markdown(service.name, &table),
+        Command::Metrics => match (service.metrics)() {
+            Ok(registry) => catalogue::markdown(service.name, &registry),
+            Err(error) => return refuse(service, &error.to_string(), EXIT_CHECK_FAILED),
+        },
         Command::Run | Command::Check | Command::Print | Command::Healthcheck => String::new(),
     };
     if !text.is_empty() {
@@ -168,7 +194,8 @@ pub fn load<S: Field>(
     match settings {
         Some(settings) => {
             (service.rules)(&settings, &mut problems);
-            if problems.is_empty() { Ok(Loaded { settings, warnings, shown }) } else { Err(problems) }
+            let (file, flags) = (file.map(Path::to_owned), flags.to_vec());
+            if problems.is_empty() { Ok(Loaded { settings, warnings, shown, file, flags }) } else { Err(problems) }
         }
         None if problems.is_empty() => {
             let what = "a setting could not be read".to_owned();

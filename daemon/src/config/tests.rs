@@ -70,7 +70,13 @@ settings! {
 fn accept(_: &Sample, _: &mut Problems) {}
 
 fn service() -> Service<Sample> {
-    Service { name: "sample", about: "A sample.", foreign: &["drain", "listen.backlog"], rules: accept }
+    Service {
+        name: "sample",
+        about: "A sample.",
+        foreign: &["drain", "listen.backlog"],
+        rules: accept,
+        metrics: || Ok(prometheus::Registry::new()),
+    }
 }
 
 fn env(pairs: &[(&str, &str)]) -> Vec<(OsString, OsString)> {

@@ -1,7 +1,7 @@
 //! Keeps the keys of a JSON Web Key Set fresh: a task on the hub thread that reads a file or a URL in good time, and
 //! earlier when a token names an unknown key. While the source is down, the keys it gave last stay good.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -107,6 +107,12 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 const ASKS_MAX: usize = 256;
 
 impl KeyRefresher {
+    /// Has the source read soon; nobody waits. `false` if too many do already.
+    pub fn hurry(&self) -> bool {
+        let (answer, _answered) = oneshot::channel();
+        self.asks.try_send(answer).is_ok()
+    }
+
     /// Waits until the source was read again, or was read a moment ago. `false` if too many wait, or it takes longer than
     /// 6 s: then there is nothing new. Cancel safe.
     pub async fn refresh(&self) -> bool {
@@ -149,6 +155,14 @@ impl Jwks {
             clock: Clock::start(),
         };
         Ok((jwks, KeyRefresher { asks: sender }))
+    }
+
+    /// The file it reads; `None` for a URL.
+    pub fn file(&self) -> Option<PathBuf> {
+        match &self.location {
+            Location::File(path) => Some(path.clone()),
+            Location::Http { .. } => None,
+        }
     }
 
     /// Counts for metrics.
@@ -225,6 +239,14 @@ impl Jwks {
             }
         }
     }
+}
+
+/// Reads a file of keys now.
+///
+/// # Errors
+/// It cannot be read or holds no usable keys; the verifier keeps those it has.
+pub fn read_file(path: &Path, verifier: &Verifier) -> Result<(), KeyError> {
+    verifier.replace_set(keys::read(path)?.as_bytes()).map(drop)
 }
 
 fn tls_config() -> Result<TlsConfig, KeyError> {

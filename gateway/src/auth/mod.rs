@@ -18,7 +18,7 @@ use std::fmt;
 use std::sync::Arc;
 
 pub use authenticator::{Authenticator, Backend};
-pub use jwks::{Jwks, JwksSettings, JwksStatus, KeyRefresher};
+pub use jwks::{Jwks, JwksSettings, JwksStatus, KeyRefresher, read_file as read_key_file};
 pub use keys::{KeyError, algorithm};
 pub use rooms::RoomPatterns;
 pub use verifier::{JwtSettings, Verifier};

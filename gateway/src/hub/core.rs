@@ -309,6 +309,9 @@ impl Hub {
                 self.cells.request_timeouts.add(1);
                 self.replied(now, edge, purpose, Err(Failure::Timeout));
             }
+            let (requests, markers) = self.upstream.waiting();
+            self.cells.requests_waiting.set(requests as u64);
+            self.cells.markers_waiting.set(markers as u64);
             self.refuse_late(now, edge);
             self.tick_kept(now, edge);
             self.tick_departure(now, edge);

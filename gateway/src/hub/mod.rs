@@ -35,3 +35,5 @@ mod waiting;
 pub use core::{Hub, HubSettings};
 pub use edge::{Edge, Publication, Received, Unsent};
 pub use life::Serving;
+pub(crate) use outside::BACKLOG_MAX;
+pub(crate) use upstream::{MARKERS_MAX, REQUESTS_MAX};

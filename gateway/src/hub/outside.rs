@@ -20,7 +20,7 @@ use crate::metrics::HubCells;
 use crate::session::{Outcome, Ticket};
 
 /// Messages in a shard's backlog beyond which the hub stops reading packets, until the shard has caught up.
-const BACKLOG_MAX: usize = 50_000;
+pub(crate) const BACKLOG_MAX: usize = 50_000;
 /// Verifications with callout or key fetch at once; more are refused as unavailable.
 const VERIFICATIONS_MAX: usize = 4096;
 

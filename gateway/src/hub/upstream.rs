@@ -26,9 +26,9 @@ use crate::traces;
 /// How long a marker may take to come back.
 const MARKER_MS: u64 = 2000;
 /// Requests under way at once in the process; more are refused as unavailable.
-const REQUESTS_MAX: usize = 1 << 17;
+pub(crate) const REQUESTS_MAX: usize = 1 << 17;
 /// Markers under way at once. Each stands for a turn's messages; more means the bus is stuck.
-const MARKERS_MAX: usize = 4096;
+pub(crate) const MARKERS_MAX: usize = 4096;
 /// Messages sent in a turn of those that were held.
 const HELD_PER_TURN: usize = 1024;
 
@@ -289,6 +289,11 @@ impl Upstream {
             late.extend(self.requests.remove(&number));
         }
         late
+    }
+
+    /// Requests and markers under way.
+    pub(super) fn waiting(&self) -> (usize, usize) {
+        (self.requests.len(), self.markers.len())
     }
 
     /// When [`Self::expire`] has something to do next.

@@ -4,9 +4,16 @@ use std::sync::Arc;
 
 use holdfast_protocol::close::Close;
 use prometheus::core::{Collector, Desc};
-use prometheus::proto::{Counter as ProtoCounter, Gauge as ProtoGauge, LabelPair, Metric, MetricFamily, MetricType};
+use prometheus::proto::{
+    Counter as ProtoCounter, Gauge as ProtoGauge, Histogram as ProtoHistogram, LabelPair, Metric, MetricFamily,
+    MetricType,
+};
 
-use super::{CLOSE_LABELS, Cell, Drop, Handshake, HubCells, Initiator, Opcode, Reach, ShardCells, Transport};
+use super::{
+    CLOSE_LABELS, Cell, Drop, Handshake, HubCells, Initiator, Opcode, Reach, ShardCells, Stage, Transport, histogram,
+};
+use crate::hub::{BACKLOG_MAX, MARKERS_MAX, REQUESTS_MAX};
+use crate::shard::HUB_BACKLOG_MAX;
 
 /// Exports the cells of a process.
 #[derive(Debug)]
@@ -47,6 +54,8 @@ impl Collector for GatewayCollector {
         families.gauge("build_info", "The build that runs", &[(&version, 1)]);
         self.collect_state(&mut families);
         self.collect_traffic(&mut families);
+        self.collect_durations(&mut families);
+        self.collect_queues(&mut families);
         self.collect_hub(&mut families);
         families.0
     }
@@ -153,6 +162,40 @@ impl GatewayCollector {
         }
     }
 
+    fn collect_durations(&self, out: &mut Families) {
+        let delivery = "From the router's receipt of a message (kept: from its storage) to the write of its copies";
+        out.histogram("delivery_duration_seconds", delivery, "target", Reach::ALL, |reach| {
+            (reach.label(), histogram::sum(self.shards.iter().map(|shard| &shard.delivery[reach as usize])))
+        });
+        let handshake = "How long handshakes take, by part; total is that of those that succeeded";
+        out.histogram("handshake_duration_seconds", handshake, "stage", Stage::ALL, |stage| {
+            (stage.label(), histogram::sum(self.shards.iter().map(|shard| &shard.handshake_duration[stage as usize])))
+        });
+    }
+
+    /// How full each bounded queue is. A limit is for the whole process.
+    fn collect_queues(&self, out: &mut Families) {
+        let shards = self.shards.len() as u64;
+        let queues = [
+            ("hub", self.sum(|s| &s.hub_backlog), HUB_BACKLOG_MAX as u64 * shards),
+            ("shards", self.hub.shard_backlog.value(), BACKLOG_MAX as u64 * shards),
+            ("requests", self.hub.requests_waiting.value(), REQUESTS_MAX as u64),
+            ("markers", self.hub.markers_waiting.value(), MARKERS_MAX as u64),
+        ];
+        let items = queues.map(|(queue, items, _)| ([("queue", queue)], items));
+        let limits = queues.map(|(queue, _, limit)| ([("queue", queue)], limit));
+        let rows = |values: &[([(&'static str, &'static str); 1], u64)]| {
+            values.iter().map(|(labels, value)| (labels.to_vec(), *value)).collect::<Vec<_>>()
+        };
+        for (name, help, values) in [
+            ("queue_items", "What waits in a bounded queue", rows(&items)),
+            ("queue_limit", "What a bounded queue holds at most", rows(&limits)),
+        ] {
+            let rows: Vec<Row<'_>> = values.iter().map(|(labels, value)| (&labels[..], *value)).collect();
+            out.gauge(name, help, &rows);
+        }
+    }
+
     fn collect_hub(&self, out: &mut Families) {
         let hub = &self.hub;
         for (name, help, cell) in [
@@ -206,6 +249,25 @@ impl Families {
         self.rows(name, help, label, all, read, MetricType::GAUGE);
     }
 
+    fn histogram<T: Copy>(
+        &mut self,
+        name: &str,
+        help: &str,
+        label: &str,
+        all: &[T],
+        read: impl Fn(T) -> (&'static str, ProtoHistogram),
+    ) {
+        let metrics = all.iter().map(|item| {
+            let (value, histogram) = read(*item);
+            let mut one = Metric::default();
+            one.set_label(labels_of(&[(label, value)]));
+            one.set_histogram(histogram);
+            one
+        });
+        let metrics = metrics.collect();
+        self.push(name, help, MetricType::HISTOGRAM, metrics);
+    }
+
     fn labelled_counter<T: Copy>(
         &mut self,
         name: &str,
@@ -241,30 +303,35 @@ impl Families {
     }
 
     fn family(&mut self, name: &str, help: &str, rows: &[Row<'_>], kind: MetricType) {
+        let metrics = rows.iter().map(|(labels, value)| metric(labels, *value, kind)).collect();
+        self.push(name, help, kind, metrics);
+    }
+
+    fn push(&mut self, name: &str, help: &str, kind: MetricType, metrics: Vec<Metric>) {
         let mut family = MetricFamily::default();
         family.set_name(format!("holdfast_gateway_{name}"));
         family.set_help(help.to_owned());
         family.set_field_type(kind);
-        let metrics = rows.iter().map(|(labels, value)| metric(labels, *value, kind)).collect();
         family.set_metric(metrics);
         self.0.push(family);
     }
+}
+
+fn labels_of(labels: &[(&str, &str)]) -> Vec<LabelPair> {
+    let pairs = labels.iter().map(|(name, value)| {
+        let mut pair = LabelPair::default();
+        pair.set_name((*name).to_owned());
+        pair.set_value((*value).to_owned());
+        pair
+    });
+    pairs.collect()
 }
 
 fn metric(labels: &[(&str, &str)], value: u64, kind: MetricType) -> Metric {
     #[expect(clippy::cast_precision_loss, reason = "the exposition format has doubles; counts stay far below 2^53")]
     let value = value as f64;
     let mut metric = Metric::default();
-    let labels = labels
-        .iter()
-        .map(|(name, value)| {
-            let mut pair = LabelPair::default();
-            pair.set_name((*name).to_owned());
-            pair.set_value((*value).to_owned());
-            pair
-        })
-        .collect();
-    metric.set_label(labels);
+    metric.set_label(labels_of(labels));
     if kind == MetricType::GAUGE {
         let mut gauge = ProtoGauge::default();
         gauge.set_value(value);

@@ -59,6 +59,13 @@ impl Certificates {
         Ok(Arc::new(Self { current: ArcSwap::from_pointee(read(certificates, key)?) }))
     }
 
+    /// When the one that is shown expires, Unix time in seconds; `None` where it does not say so legibly.
+    pub fn expires_unix_s(&self) -> Option<i64> {
+        let current = self.current.load();
+        let (_, certificate) = x509_parser::parse_x509_certificate(current.cert.first()?).ok()?;
+        Some(certificate.validity().not_after.timestamp())
+    }
+
     /// Reads again; on an error the present certificate stays. Connections that are there keep theirs.
     ///
     /// # Errors
@@ -151,6 +158,7 @@ pub(super) mod tests {
 
         let shown = certificates.current.load();
         assert_eq!(shown.cert.first().map(|certificate| certificate.to_vec()), Some(new.certificate));
+        assert!(certificates.expires_unix_s() > Some(1_700_000_000), "{:?}", certificates.expires_unix_s());
     }
 
     #[test]

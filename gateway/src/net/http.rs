@@ -24,6 +24,7 @@ use hyper_util::rt::TokioTimer;
 use rustls::ServerConfig;
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
 
 use super::arrival::Arrival;
 use super::body::Body;
@@ -34,7 +35,7 @@ use super::transport::{HandshakeError, Transport};
 use super::{Net, proxied, scratch, upgrade};
 use crate::admission::{Seat, Turned};
 use crate::echo;
-use crate::metrics::Handshake;
+use crate::metrics::{Handshake, Stage};
 use crate::socket::Framing;
 
 /// What a successful handshake leads to.
@@ -92,6 +93,7 @@ pub(super) async fn serve<H: Host>(
     tls: Option<Arc<ServerConfig>>,
     permit: OwnedSemaphorePermit,
 ) {
+    let accepted = Instant::now();
     let arrival = Rc::new(RefCell::new(arrival));
     let pages = Rc::new(Pages { permit: RefCell::new(Some(permit)), ..Pages::default() });
     let mut phase = Box::pin(http_phase(&net, tcp, &arrival, tls, &pages));
@@ -121,6 +123,7 @@ pub(super) async fn serve<H: Host>(
         }
         Some((transport, early, Some(Upgraded::Open(admitted)))) => {
             net.cells.handshake(Handshake::Ok).add(1);
+            net.cells.took(Stage::Total, accepted.elapsed());
             let seat = arrival.borrow_mut().seat.take();
             open(&net, transport, &early, admitted, seat);
         }
@@ -169,7 +172,9 @@ async fn http_phase<H: Host>(
             Transport::tls(tcp, config).inspect_err(|error| tracing::warn!(%error, "Starting TLS failed")).ok()?
         }
     };
+    let started = Instant::now();
     match tokio::time::timeout(net.settings.tls_timeout, transport.handshake()).await {
+        Ok(Ok(())) if transport.is_secure() => net.cells.took(Stage::Tls, started.elapsed()),
         Ok(Ok(())) => {}
         Ok(Err(HandshakeError::PlainHttp)) => {
             net.cells.handshake(Handshake::Tls).add(1);

@@ -38,7 +38,7 @@ pub struct Relay {
 
 /// What it counts.
 #[derive(Debug)]
-struct Metrics {
+pub(crate) struct Metrics {
     sessions: IntGauge,
     refused: IntCounter,
     published: IntCounter,
@@ -47,7 +47,7 @@ struct Metrics {
 }
 
 impl Metrics {
-    fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+    pub(crate) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
         let counter = |name: &str, help: &str| {
             let counter = IntCounter::new(name, help)?;
             registry.register(Box::new(counter.clone()))?;

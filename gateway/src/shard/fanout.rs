@@ -19,6 +19,9 @@ use crate::session::Event;
 use crate::socket::{OWN_STREAM, Pushed, Socket, Written};
 use crate::traces;
 
+/// Deliveries of a turn whose duration is measured; a turn has fewer.
+const ARRIVALS_MAX: usize = 1_024;
+
 /// What a turn has to settle at its end.
 #[derive(Debug, Default)]
 pub(super) struct Turn {
@@ -32,6 +35,8 @@ pub(super) struct Turn {
     spans: Vec<Span>,
     /// The turn has one message: there is nothing its copies could leave together with.
     pub(super) lone: bool,
+    /// What each delivery was for, when its router took it (Unix milliseconds), and how many copies it made.
+    arrivals: Vec<(Reach, u64, u64)>,
 }
 
 /// A copy whose receipt waits for the end of the turn.
@@ -62,6 +67,11 @@ impl Turn {
 
     pub(super) fn set_passed(&mut self, place: usize, number: u64) {
         self.passed[place] = number;
+    }
+
+    /// Deliveries since the last call.
+    pub(super) fn take_arrivals(&mut self) -> std::vec::Drain<'_, (Reach, u64, u64)> {
+        self.arrivals.drain(..)
     }
 
     /// The sockets were written.
@@ -124,6 +134,10 @@ impl<S: Socket> Shard<S> {
             self.turn.spans.push(span);
         }
         self.cells.filtered.add(fan.part.filtered);
+        let copies = fan.part.matched.saturating_sub(fan.part.dropped);
+        if copies > 0 && self.turn.arrivals.len() < ARRIVALS_MAX {
+            self.turn.arrivals.push((fan.reach, delivery.received_ms, copies));
+        }
         if let Some(receipt) = fan.receipt {
             let part = &mut self.turn.receipts[receipt].1;
             let number = part.number;

@@ -91,7 +91,7 @@ pub enum ClosedBy {
 }
 
 /// Messages for the hub beyond which a shard reads no more from its clients.
-const HUB_BACKLOG_MAX: usize = 4096;
+pub(crate) const HUB_BACKLOG_MAX: usize = 4096;
 
 /// The connections of one thread.
 pub struct Shard<S> {
@@ -289,6 +289,14 @@ impl<S: Socket> Shard<S> {
         self.cells.hub_backlog.set(self.to_hub.len() as u64);
         self.cells.users.set(self.table.users.len() as u64);
         self.cells.rooms.set(self.table.rooms.len() as u64);
+    }
+
+    /// The sockets were written, at `now`: what was delivered in this turn took until then.
+    pub fn written(&mut self, now: Now) {
+        for (reach, received_ms, copies) in self.turn.take_arrivals() {
+            let took_ms = now.unix_ms.saturating_sub(received_ms);
+            self.cells.delivery[reach as usize].observe(took_ms.saturating_mul(1000), copies);
+        }
     }
 
     // --- the heart: events in, actions out ---

@@ -17,7 +17,7 @@ use hyper::http::request::Parts;
 use hyper::{Request, Response, StatusCode};
 use rustc_hash::FxBuildHasher;
 use tokio::sync::{Notify, mpsc};
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -30,7 +30,7 @@ use crate::clock::{Clock, Now};
 use crate::fallback::{self, Client, Desk, Front, FrontParts, NativePage, Sessions};
 use crate::handshake::{Admission, Endpoint, Gatekeeper, HttpRefusal, Lookup, WhenFull};
 use crate::link::{Key, ToHub, ToShard, ToShardOfSession};
-use crate::metrics::{Handshake, ShardCells, Transport};
+use crate::metrics::{Handshake, ShardCells, Stage, Transport};
 use crate::net::{self, Admitted, Body, Connection, Host, Limits, Listening, Net, Refused, Route};
 use crate::outbox::{self, Bounds};
 use crate::session::Incoming;
@@ -119,6 +119,7 @@ async fn serve(parts: ShardParts) -> io::Result<()> {
         seats: Rc::default(),
         clock,
         cells: cells.into(),
+        own: Arc::clone(&own),
         connections_max,
     };
     let net = Net::new(host, net, own, door);
@@ -170,6 +171,7 @@ fn turns(clock: Clock, shard: &RefCell<Shard<Client>>, sessions: &RefCell<Sessio
             handle(&mut shard, &mut sessions, now, message, lone);
         }
         end_turn(&mut shard, &sessions, now);
+        shard.written(clock.now());
     }
 }
 
@@ -212,6 +214,7 @@ struct ShardHost {
     seats: Rc<RefCell<HashMap<Key, Seat, FxBuildHasher>>>,
     clock: Clock,
     cells: Rc<[Arc<ShardCells>]>,
+    own: Arc<ShardCells>,
     connections_max: u64,
 }
 
@@ -285,16 +288,15 @@ impl Host for ShardHost {
             });
         }
         let span = traces::handshake(&endpoint.name);
+        let asked = Instant::now();
         let now_unix_s = self.clock.now().unix_ms / 1000;
-        let admitted = self
-            .gatekeeper
-            .admit(endpoint, head, now_unix_s)
-            .await
-            .map_err(|refusal| (refusal.status, refusal.label, refused(refusal)));
-        let admitted = admitted.and_then(|admission| {
-            let has_place = admission.identity.as_ref().map_or(Ok(()), |who| self.door.has_place_for(&who.user));
-            has_place.map(|()| admission).map_err(|turned| (429, turned.counted().label(), net::turned(turned)))
-        });
+        let admitted = self.gatekeeper.admit(endpoint, head, now_unix_s).await;
+        self.own.took(Stage::Admit, asked.elapsed());
+        let admitted =
+            admitted.map_err(|refusal| (refusal.status, refusal.label, refused(refusal))).and_then(|admission| {
+                let has_place = admission.identity.as_ref().map_or(Ok(()), |who| self.door.has_place_for(&who.user));
+                has_place.map(|()| admission).map_err(|turned| (429, turned.counted().label(), net::turned(turned)))
+            });
         match admitted {
             Ok(admission) => {
                 let limits = limits(&admission.endpoint);

@@ -46,6 +46,60 @@ async fn send_prints_the_receipt_and_reaches_the_client() {
 }
 
 #[tokio::test]
+async fn kept_send_says_where_it_is_stored() {
+    let cluster = cluster::shared().await;
+    let user = unique("ana");
+
+    let first = holdfast(&cluster, &["send", "user", &user, "x", "--keep"], "").await;
+
+    let said = String::from_utf8_lossy(&first.stdout).into_owned();
+    assert!(first.status.success() && said.starts_with("stored in HF_KEPT at "), "{first:?}");
+}
+
+#[tokio::test]
+async fn doctor_finds_a_whole_fleet_good() {
+    let cluster = cluster::shared().await;
+
+    for role in ["operator", "service", "gateway", "router"] {
+        let found = answer(&cluster, &["doctor", "--role", role, "--json"]).await;
+        let bad: Vec<_> =
+            found["findings"].as_array().into_iter().flatten().filter(|it| it["state"] == "bad").collect();
+        assert!(bad.is_empty() && found["good"] == true, "{role}: {found}");
+    }
+}
+
+#[tokio::test]
+async fn doctor_names_what_is_denied_and_who_is_missing() {
+    let config = r#"authorization { users: [
+        { user: full, password: pw-of-a-test },
+        { user: poor, password: pw-of-a-test, permissions: {
+            publish: { deny: ["hf.ctl.>"] }, subscribe: { allow: ["_INBOX.>"] } } } ] }"#;
+    let cluster = Cluster::builder().routers(0).gateways(0).nats_config(config).start().await;
+    let doctor =
+        async |user| holdfast(&cluster, &["doctor", "--bus-user", user, "--bus-password", "pw-of-a-test"], "").await;
+
+    let poor = doctor("poor").await;
+    let wrong = doctor("nobody").await;
+
+    let said = String::from_utf8_lossy(&poor.stdout).into_owned();
+    assert_eq!(poor.status.code(), Some(1), "{said}");
+    for line in [
+        "BAD   permissions: may not hear hf.event.>",
+        "BAD   permissions: may not publish on hf.ctl.user.holdfast-doctor",
+        "BAD   routers: ",
+        "good  connection: ",
+    ] {
+        assert!(said.contains(line), "{line}: {said}");
+    }
+    assert!(!said.contains("hf.send.user"), "{said}");
+    let said = String::from_utf8_lossy(&wrong.stdout).into_owned();
+    assert!(
+        wrong.status.code() == Some(1) && said.contains("BAD   connection") && !said.contains("pw-of-a-test"),
+        "{said}"
+    );
+}
+
+#[tokio::test]
 async fn nobody_no_router_and_nonsense_have_statuses_of_their_own() {
     let cluster = cluster::shared().await;
     let nobody = unique("nobody");

@@ -59,6 +59,8 @@ mod races;
 mod receipts;
 /// Back ends by STOMP over TCP.
 mod relay;
+/// What is taken up anew while a process runs.
+mod reload;
 /// Dialect `json`: join, leave, ids, errors, keys and patterns of rooms.
 mod rooms;
 /// One to three routers: killed, frozen, added, leaving in order, absent.
@@ -79,6 +81,7 @@ mod stomp;
 mod stomp_rules;
 /// wss.
 mod tls;
+/// Traces from hop to hop, as a collector gets them.
 mod traces;
 /// Clients' messages and requests to domain services.
 mod upstream;

@@ -39,6 +39,10 @@ fn connections() -> Vec<Panel> {
             .query("sum by (instance) (holdfast_gateway_connections{$FLEET})", "{{instance}}"),
         Panel::stack("Handshakes by result", "ok, and why the others were refused.", "reqps")
             .query("sum by (result) (rate(holdfast_gateway_handshakes_total{$FLEET}[$__rate_interval]))", "{{result}}"),
+        Panel::lines("Handshakes take", "99 of 100, by part; total: from the socket to the answer.", "s").query(
+            "histogram_quantile(0.99, sum by (stage, le) (rate(holdfast_gateway_handshake_duration_seconds_bucket{$FLEET}[$__rate_interval])))",
+            "{{stage}}",
+        ),
         Panel::stack("Closes by reason", "Entries of the close catalogue; app is a code of a domain service.", "short")
             .query(
                 "sum by (code, reason) (rate(holdfast_gateway_connections_closed_total{$FLEET}[$__rate_interval]))",
@@ -67,6 +71,9 @@ fn messages() -> Vec<Panel> {
             .query("sum by (kind) (rate(holdfast_router_routed_total{$FLEET}[$__rate_interval]))", "{{kind}}"),
         Panel::stack("Delivered", "Copies handed to sockets, by what the message was for.", "mps")
             .query("sum by (target) (rate(holdfast_gateway_deliveries_total{$FLEET}[$__rate_interval]))", "{{target}}"),
+        Panel::lines("Delivery", "From a router's receipt to the write on the socket; kept: from the storage.", "s")
+            .query("histogram_quantile(0.5, sum by (le) (rate(holdfast_gateway_delivery_duration_seconds_bucket{$FLEET}[$__rate_interval])))", "half")
+            .query("histogram_quantile(0.99, sum by (le) (rate(holdfast_gateway_delivery_duration_seconds_bucket{$FLEET}[$__rate_interval])))", "99 of 100"),
         Panel::lines("From clients", "Messages and requests published for domain services.", "mps")
             .query("sum(rate(holdfast_gateway_upstream_published_total{$FLEET}[$__rate_interval]))", "messages")
             .query("sum(rate(holdfast_gateway_requests_total{$FLEET}[$__rate_interval]))", "requests"),
