@@ -16,6 +16,7 @@ use holdfast_protocol::wire::{Caller, Exchanged};
 
 use super::form::Form;
 use super::receiver::{PIECE_BYTES_MAX, Receiver};
+use crate::admission::Seat;
 use crate::clock::Now;
 use crate::link::Asker;
 use crate::metrics::{Drop as DropReason, ShardCells};
@@ -56,6 +57,8 @@ pub struct ChannelSettings {
     pub cells: Arc<ShardCells>,
     /// Where its answers go.
     pub answers: Answers,
+    /// Its address's place, given back when it ends.
+    pub seat: Option<Seat>,
 }
 
 /// A session's socket.
@@ -184,6 +187,7 @@ impl Channel {
         if matches!(self.state, State::Closed { .. }) {
             return false;
         }
+        self.settings.seat = None;
         let (code, reason) = (1002, "Connection interrupted".into());
         self.state = State::Closed { by: ClosedBy::Network, code, reason, until_ms: now.ms + FAREWELL_MS };
         true
@@ -364,6 +368,7 @@ impl Socket for Channel {
         if code == Close::SlowConsumer.code() {
             self.outbox.clear();
         }
+        self.settings.seat = None;
         let by = ClosedBy::Server(code);
         // SockJS clients know this one from other servers.
         let (code, reason) = match (code == Close::Drain.code(), self.settings.framing) {

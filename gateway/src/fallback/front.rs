@@ -19,12 +19,16 @@ use super::BODY_BYTES_MAX;
 use super::client::Client;
 use super::desk::Desk;
 use super::form::Form;
-use super::sessions::Sessions;
+use super::sessions::{NewSession, Sessions};
 use super::transfer::{self, Leaving, Missing, Opening, Transfer};
+use crate::admission::Door;
 use crate::auth::Verifier;
 use crate::clock::Clock;
 use crate::handshake::{Endpoint, Gatekeeper, HttpRefusal};
+use crate::metrics::Handshake;
+use crate::net::{Guest, Refused, turned};
 use crate::shard::Shard;
+use crate::shard::capacity::Capacity;
 use crate::socket::Framing;
 
 /// Words of receivers that are gone, on their way.
@@ -35,6 +39,8 @@ const LEAVING_MAX: usize = 1024;
 pub struct Front {
     desk: Arc<Desk>,
     leaving: Leaving,
+    door: Arc<Door>,
+    capacity: Capacity,
     gatekeeper: Arc<Gatekeeper>,
     verifier: Arc<Verifier>,
     clock: Clock,
@@ -48,6 +54,10 @@ pub struct Front {
 pub struct FrontParts {
     /// Asks other nodes.
     pub desk: Arc<Desk>,
+    /// Who may take a place at all.
+    pub door: Arc<Door>,
+    /// Whether there is one.
+    pub(crate) capacity: Capacity,
     /// Decides who may come in.
     pub gatekeeper: Arc<Gatekeeper>,
     /// Tells whose a credential is.
@@ -76,7 +86,7 @@ pub(crate) enum BadBody {
 impl Front {
     /// A front, and the task that says which receivers are gone; it ends with the front.
     pub fn new(parts: FrontParts) -> (Rc<Self>, impl Future<Output = ()> + use<>) {
-        let FrontParts { desk, gatekeeper, verifier, clock, shard, sessions, turn } = parts;
+        let FrontParts { desk, door, capacity, gatekeeper, verifier, clock, shard, sessions, turn } = parts;
         let (leaving, mut gone) = mpsc::channel(LEAVING_MAX);
         let teller = Arc::clone(&desk);
         let tell = async move {
@@ -85,7 +95,7 @@ impl Front {
                 drop(teller.ask(node, exchange).await);
             }
         };
-        (Rc::new(Self { desk, leaving, gatekeeper, verifier, clock, shard, sessions, turn }), tell)
+        (Rc::new(Self { desk, leaving, door, capacity, gatekeeper, verifier, clock, shard, sessions, turn }), tell)
     }
 
     /// Who sends a request, as far as it shows.
@@ -96,31 +106,58 @@ impl Front {
         Caller { credential: hash(&credential), user: user.map(|identity| (&*identity.user).into()) }
     }
 
+    /// Begins to receive, where the session is.
+    pub(crate) async fn attach(&self, opening: &Opening, form: Form) -> Result<Transfer, Missing> {
+        Transfer::begin(&self.desk, &self.leaving, opening, form).await
+    }
+
     /// Begins to receive. A SockJS session that nobody has is made here.
     pub(crate) async fn receive(
         &self,
         endpoint: &Arc<Endpoint>,
+        guest: &Guest,
         head: &Parts,
         opening: &Opening,
         form: Form,
-    ) -> Result<Result<Transfer, Missing>, HttpRefusal> {
-        let begun = Transfer::begin(&self.desk, &self.leaving, opening, form).await;
-        if begun.as_ref().err() != Some(&Missing::Unknown) || form.framing() != Framing::SockJs {
+    ) -> Result<Result<Transfer, Missing>, Refused> {
+        let begun = self.attach(opening, form).await;
+        if begun.as_ref().err() != Some(&Missing::Unknown) {
             return Ok(begun);
         }
-        self.open(endpoint, head, opening, form.framing()).await?;
-        Ok(Transfer::begin(&self.desk, &self.leaving, opening, form).await)
+        self.open(endpoint, guest, head, opening, form.framing()).await?;
+        Ok(self.attach(opening, form).await)
     }
 
-    /// Makes a session here, known to every router when this returns.
+    /// Makes a session here, as a handshake makes a connection: it passes the door once, and has its places until it
+    /// ends. Known to every router when this returns.
     pub(crate) async fn open(
         &self,
         endpoint: &Arc<Endpoint>,
+        guest: &Guest,
         head: &Parts,
         opening: &Opening,
         framing: Framing,
-    ) -> Result<(), HttpRefusal> {
+    ) -> Result<(), Refused> {
+        let opened = self.try_open(endpoint, guest, head, opening, framing).await;
+        let counted = opened.as_ref().map_or_else(|refused| refused.counted, |()| Handshake::Ok);
+        self.shard.borrow().cells().handshake(counted).add(1);
+        opened
+    }
+
+    async fn try_open(
+        &self,
+        endpoint: &Arc<Endpoint>,
+        guest: &Guest,
+        head: &Parts,
+        opening: &Opening,
+        framing: Framing,
+    ) -> Result<(), Refused> {
+        let place = guest.enter(self.clock.now().ms, &head.headers).map_err(turned)?;
+        self.capacity.check()?;
         let mut admission = self.gatekeeper.admit(endpoint, head, self.clock.now().unix_ms / 1000).await?;
+        if let Some(who) = &admission.identity {
+            self.door.has_place_for(&who.user).map_err(turned)?;
+        }
         if framing == Framing::Plain {
             admission.dialect = Dialect::Json;
             admission.rooms = Vec::new();
@@ -128,11 +165,12 @@ impl Front {
         let opened = {
             let (mut shard, mut sessions) = (self.shard.borrow_mut(), self.sessions.borrow_mut());
             let (now, caller) = (self.clock.now(), opening.caller.clone());
-            sessions.open(&mut shard, now, Box::new(admission), &opening.session, caller, framing)
+            let guest = NewSession { name: &opening.session, caller, framing, seat: place.keep() };
+            sessions.open(&mut shard, now, Box::new(admission), guest)
         };
         self.turn.notify_one();
         // False also where there is one of that name by now: the client's next request finds it.
-        if opened.await == Ok(true) { Ok(()) } else { Err(HttpRefusal::UNAVAILABLE) }
+        if opened.await == Ok(true) { Ok(()) } else { Err(HttpRefusal::UNAVAILABLE.into()) }
     }
 
     /// Hands a session what its client sent.

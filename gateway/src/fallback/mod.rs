@@ -25,7 +25,7 @@ pub(crate) use front::{BadBody, read_body};
 pub use front::{Front, FrontParts};
 pub(crate) use native::respond;
 pub use native::{NativePage, NativePaths};
-pub use sessions::Sessions;
+pub use sessions::{NewSession, Sessions};
 pub(crate) use transfer::Missing;
 pub use transfer::{Opening, Transfer};
 

@@ -16,7 +16,7 @@ use super::form::Form;
 use super::front::{BadBody, Front, read_body};
 use super::transfer::{Missing, Opening};
 use crate::handshake::Endpoint;
-use crate::net::Body;
+use crate::net::{Body, Guest};
 use crate::socket::Framing;
 use crate::sockjs::answers;
 
@@ -74,6 +74,7 @@ impl NativePaths {
 pub(crate) async fn respond(
     front: &Rc<Front>,
     endpoint: &Arc<Endpoint>,
+    guest: &Guest,
     page: NativePage,
     request: Request<RequestBody>,
 ) -> Response<Body> {
@@ -88,8 +89,8 @@ pub(crate) async fn respond(
             let wall = SystemTime::UNIX_EPOCH + Duration::from_millis(front.unix_ms());
             return answers::preflight(&head.headers, methods, wall);
         }
-        (NativePage::Open, &Method::POST) => open(front, endpoint, &head).await,
-        (NativePage::Receive(session, form), &Method::GET) => receive(front, endpoint, &head, &session, form).await,
+        (NativePage::Open, &Method::POST) => open(front, endpoint, guest, &head).await,
+        (NativePage::Receive(session, form), &Method::GET) => receive(front, &session, form).await,
         (NativePage::Send(session), &Method::POST) => {
             let sent = match (opening(&session), read_body(body).await) {
                 (None, _) => Err(StatusCode::NOT_FOUND),
@@ -113,14 +114,14 @@ pub(crate) async fn respond(
     response
 }
 
-async fn open(front: &Rc<Front>, endpoint: &Arc<Endpoint>, head: &Parts) -> Response<Body> {
+async fn open(front: &Rc<Front>, endpoint: &Arc<Endpoint>, guest: &Guest, head: &Parts) -> Response<Body> {
     if !endpoint.dialects.contains(&Dialect::Json) {
         return answers::text(StatusCode::NOT_FOUND, "not found\n");
     }
     // Made like a connection's id, but no connection's: whoever knows it is the client.
     let id = ConnectionId::new(front.node(), random::bytes()).to_string();
     let opening = Opening { session: id.as_str().into(), caller: Caller::default(), node: Some(front.node()) };
-    match front.open(endpoint, head, &opening, Framing::Plain).await {
+    match front.open(endpoint, guest, head, &opening, Framing::Plain).await {
         Ok(()) => {
             let mut response = Response::new(Body::whole(format!("{{\"session\":\"{id}\"}}\n")));
             answers::put(&mut response, hyper::header::CONTENT_TYPE, "application/json");
@@ -130,23 +131,16 @@ async fn open(front: &Rc<Front>, endpoint: &Arc<Endpoint>, head: &Parts) -> Resp
     }
 }
 
-async fn receive(
-    front: &Rc<Front>,
-    endpoint: &Arc<Endpoint>,
-    head: &Parts,
-    session: &str,
-    form: Form,
-) -> Response<Body> {
+async fn receive(front: &Rc<Front>, session: &str, form: Form) -> Response<Body> {
     let Some(opening) = opening(session) else { return gone() };
-    match front.receive(endpoint, head, &opening, form).await {
-        Err(refusal) => answers::refusal(&refusal),
-        Ok(Err(Missing::Taken)) => answers::text(StatusCode::CONFLICT, "another request receives already\n"),
-        Ok(Err(missing)) => answers::text(status_of(missing), "no such session\n"),
-        Ok(Ok(transfer)) if form.is_once() => {
+    match front.attach(&opening, form).await {
+        Err(Missing::Taken) => answers::text(StatusCode::CONFLICT, "another request receives already\n"),
+        Err(missing) => answers::text(status_of(missing), "no such session\n"),
+        Ok(transfer) if form.is_once() => {
             let bytes = transfer.whole().await;
             answers::typed(Body::whole(bytes), "application/x-ndjson")
         }
-        Ok(Ok(transfer)) => {
+        Ok(transfer) => {
             let kind = if form == Form::Events { "text/event-stream" } else { "application/x-ndjson" };
             let mut response = answers::typed(answers::streamed(None, transfer), kind);
             answers::put(&mut response, answers::ACCEL_BUFFERING, "no");

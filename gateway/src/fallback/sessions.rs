@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 use super::channel::{Answers, Channel, ChannelSettings};
 use super::client::Client;
 use super::form::Form;
+use crate::admission::Seat;
 use crate::clock::Now;
 use crate::handshake::{Admission, WhenFull};
 use crate::link::{Asker, ConnRef, Key, ToHub, ToHubOfSession};
@@ -30,6 +31,19 @@ use crate::socket::{Framing, Socket as _};
 const PASS_MS: u64 = 250;
 /// Bytes that may wait for a session; the endpoint's own bound where that is smaller.
 const BUFFER_BYTES_MAX: usize = 512 * 1024;
+
+/// What a session is made with besides its admission.
+#[derive(Debug)]
+pub struct NewSession<'a> {
+    /// Its name among the nodes.
+    pub name: &'a Arc<str>,
+    /// Whose it is.
+    pub caller: Caller,
+    /// How its messages travel.
+    pub framing: Framing,
+    /// Its address's place.
+    pub seat: Option<Seat>,
+}
 
 /// The sessions of a shard.
 #[derive(Debug, Default)]
@@ -48,10 +62,9 @@ impl Sessions {
         shard: &mut Shard<Client>,
         now: Now,
         admission: Box<Admission>,
-        name: &Arc<str>,
-        caller: Caller,
-        framing: Framing,
+        new: NewSession<'_>,
     ) -> oneshot::Receiver<bool> {
+        let NewSession { name, caller, framing, seat } = new;
         let endpoint = Arc::clone(&admission.endpoint);
         let channel = Channel::new(
             now,
@@ -70,6 +83,7 @@ impl Sessions {
                 heartbeat_ms: millis(endpoint.limits.heartbeat),
                 cells: Arc::clone(shard.cells()),
                 answers: Answers::clone(&self.answers),
+                seat,
             },
         );
         let key = shard.open(now, admission, Client::Http(Box::new(channel)), Transport::Http);

@@ -1,5 +1,10 @@
 //! The catalogue of handshakes that end in an HTTP status: what a stranger may learn, and no more.
 
+use hyper::StatusCode;
+
+use crate::metrics::Handshake;
+use crate::net::Refused;
+
 /// An answer in place of the upgrade. The body is plain text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HttpRefusal {
@@ -51,4 +56,23 @@ impl HttpRefusal {
         Self::FORBIDDEN,
         Self::UNAVAILABLE,
     ];
+}
+
+impl From<HttpRefusal> for Refused {
+    fn from(refusal: HttpRefusal) -> Self {
+        let counted = match (refusal.status, refusal.label) {
+            (_, "origin") => Handshake::Origin,
+            (401, _) => Handshake::Unauthorized,
+            (403, _) => Handshake::Forbidden,
+            (404, _) => Handshake::NotFound,
+            (503, _) => Handshake::Unavailable,
+            _ => Handshake::BadRequest,
+        };
+        Self {
+            status: StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+            headers: refusal.headers.to_vec(),
+            body: refusal.body,
+            counted,
+        }
+    }
 }

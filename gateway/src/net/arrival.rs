@@ -1,11 +1,14 @@
 //! A socket that was just accepted: from where, and which place it has taken.
 
+use std::cell::RefCell;
 use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
 
 use hyper::HeaderMap;
 
 use super::{Host, Net};
-use crate::admission::{Seat, Turned};
+use crate::admission::{Door, Seat, Turned};
 
 /// Where a socket comes from, as far as that is known yet.
 #[derive(Debug)]
@@ -34,5 +37,60 @@ impl Arrival {
             self.seat = net.door.arrive(net.host.now().ms, net.door.client_of(self.peer, headers))?;
         }
         Ok(())
+    }
+}
+
+/// Who asks for a page: it may begin something that outlives its requests, and has to pass the door for that.
+#[derive(Debug, Clone)]
+pub struct Guest {
+    door: Arc<Door>,
+    arrival: Rc<RefCell<Arrival>>,
+}
+
+/// A guest's place; back where it came from, unless it is kept.
+#[derive(Debug)]
+pub struct Place {
+    seat: Option<Seat>,
+    /// The socket that had it.
+    of: Option<Rc<RefCell<Arrival>>>,
+}
+
+impl Guest {
+    pub(super) fn new<H: Host>(net: &Net<H>, arrival: &Rc<RefCell<Arrival>>) -> Self {
+        Self { door: Arc::clone(&net.door), arrival: Rc::clone(arrival) }
+    }
+
+    /// Passes the door as a handshake does: with the socket's place, or where another began something with that one, or a
+    /// proxy speaks for many, with one more of its address.
+    ///
+    /// # Errors
+    /// Turned away.
+    pub fn enter(&self, now_ms: u64, headers: &HeaderMap) -> Result<Place, Turned> {
+        let peer = self.arrival.borrow().peer;
+        let own = self.arrival.borrow_mut().seat.take_if(|_| !self.door.is_trusted(peer));
+        let place = match own {
+            Some(seat) => Place { seat: Some(seat), of: Some(Rc::clone(&self.arrival)) },
+            None => {
+                let client = if self.door.is_trusted(peer) { self.door.client_of(peer, headers) } else { peer };
+                Place { seat: self.door.arrive(now_ms, client)?, of: None }
+            }
+        };
+        self.door.handshake(now_ms)?;
+        Ok(place)
+    }
+}
+
+impl Place {
+    /// It is taken for as long as the seat lives, where seats are counted.
+    pub fn keep(mut self) -> Option<Seat> {
+        self.seat.take()
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let (Some(seat), Some(of)) = (self.seat.take(), self.of.take()) {
+            of.borrow_mut().seat = Some(seat);
+        }
     }
 }

@@ -9,6 +9,7 @@ use hyper::body::Incoming as RequestBody;
 use hyper::http::request::Parts;
 use hyper::{Request, Response, StatusCode};
 
+use super::arrival::Guest;
 use super::body::Body;
 use super::connection::{Connection, Limits};
 use crate::admission::Seat;
@@ -72,7 +73,12 @@ pub trait Host: Clone + 'static {
     fn route(&self, head: &Parts) -> Route<Self::Endpoint, Self::Page>;
 
     /// Answers a request that is none for a WebSocket. The future may take long, and is dropped when the client is gone.
-    fn respond(&self, page: Self::Page, request: Request<RequestBody>) -> impl Future<Output = Response<Body>>;
+    fn respond(
+        &self,
+        page: Self::Page,
+        guest: Guest,
+        request: Request<RequestBody>,
+    ) -> impl Future<Output = Response<Body>>;
 
     /// Who may come in: origin, sub-protocol, credential.
     fn admit(

@@ -26,7 +26,7 @@ use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
-use super::arrival::Arrival;
+use super::arrival::{Arrival, Guest};
 use super::body::Body;
 use super::connection::Connection;
 use super::driver::Driver;
@@ -244,7 +244,8 @@ impl<H: Host> Service<Request<Incoming>> for Handler<H> {
             let result = match net.host.route(&head) {
                 Route::Page(page) => match Pages::open(&pages, &net) {
                     Some(open) => {
-                        let mut response = net.host.respond(page, Request::from_parts(head, body)).await;
+                        let guest = Guest::new(&net, &arrival);
+                        let mut response = net.host.respond(page, guest, Request::from_parts(head, body)).await;
                         response.body_mut().hold(open);
                         return Ok(response);
                     }

@@ -34,6 +34,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use arrival::{Guest, Place};
 pub use body::Body;
 pub use connection::{CLOSE_WAIT_MS, Connection, Limits, Terms};
 pub(crate) use counts::count_lost;

@@ -79,7 +79,7 @@ impl Host for TestHost {
         }
     }
 
-    async fn respond(&self, (): (), _: Request<RequestBody>) -> Response<Body> {
+    async fn respond(&self, (): (), _: Guest, _: Request<RequestBody>) -> Response<Body> {
         Response::new(Body::whole("a page"))
     }
 

@@ -8,6 +8,7 @@
 
 mod acks;
 mod actions;
+pub(crate) mod capacity;
 mod commands;
 mod dirty;
 mod drain;

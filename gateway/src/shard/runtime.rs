@@ -14,13 +14,14 @@ use holdfast_daemon::spans::Span;
 use holdfast_protocol::close::Close;
 use hyper::body::Incoming as RequestBody;
 use hyper::http::request::Parts;
-use hyper::{Request, Response, StatusCode};
+use hyper::{Request, Response};
 use rustc_hash::FxBuildHasher;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::capacity::Capacity;
 use super::port::ChannelPort;
 use super::randomness::Pool;
 use super::{ClosedBy, Shard, ShardSettings};
@@ -28,10 +29,10 @@ use crate::admission::{Door, Seat};
 use crate::auth::Verifier;
 use crate::clock::{Clock, Now};
 use crate::fallback::{self, Client, Desk, Front, FrontParts, NativePage, Sessions};
-use crate::handshake::{Admission, Endpoint, Gatekeeper, HttpRefusal, Lookup, WhenFull};
+use crate::handshake::{Admission, Endpoint, Gatekeeper, Lookup, WhenFull};
 use crate::link::{Key, ToHub, ToShard, ToShardOfSession};
-use crate::metrics::{Handshake, ShardCells, Stage, Transport};
-use crate::net::{self, Admitted, Body, Connection, Host, Limits, Listening, Net, Refused, Route};
+use crate::metrics::{ShardCells, Stage, Transport};
+use crate::net::{self, Admitted, Body, Connection, Guest, Host, Limits, Listening, Net, Refused, Route};
 use crate::outbox::{self, Bounds};
 use crate::session::Incoming;
 use crate::socket::Framing;
@@ -90,9 +91,9 @@ pub fn run(parts: ShardParts) -> io::Result<()> {
 
 async fn serve(parts: ShardParts) -> io::Result<()> {
     let ShardParts { settings, verifier, gatekeeper, door, desk, cells, clock, listening, net, .. } = parts;
-    let connections_max = parts.connections_max;
     let (accepting, mut from_hub) = (parts.accepting, parts.from_hub);
     let own = Arc::clone(&cells[usize::from(settings.number)]);
+    let capacity = Capacity::new(cells, parts.connections_max);
     let port = Box::new(ChannelPort(parts.to_hub));
     let random = Box::new(Pool::default());
     let shard = Shard::new(settings, Arc::clone(&verifier), Arc::clone(&door), Arc::clone(&own), random, port);
@@ -101,6 +102,8 @@ async fn serve(parts: ShardParts) -> io::Result<()> {
     let sessions: Rc<RefCell<Sessions>> = Rc::default();
     let (front, leaving) = Front::new(FrontParts {
         desk,
+        door: Arc::clone(&door),
+        capacity: capacity.clone(),
         gatekeeper: Arc::clone(&gatekeeper),
         verifier,
         clock,
@@ -118,9 +121,8 @@ async fn serve(parts: ShardParts) -> io::Result<()> {
         door: Arc::clone(&door),
         seats: Rc::default(),
         clock,
-        cells: cells.into(),
         own: Arc::clone(&own),
-        connections_max,
+        capacity,
     };
     let net = Net::new(host, net, own, door);
     for listening in listening {
@@ -213,29 +215,21 @@ struct ShardHost {
     /// Places of addresses, where those are counted: else nobody has one.
     seats: Rc<RefCell<HashMap<Key, Seat, FxBuildHasher>>>,
     clock: Clock,
-    cells: Rc<[Arc<ShardCells>]>,
     own: Arc<ShardCells>,
-    connections_max: u64,
-}
-
-impl ShardHost {
-    fn connections(&self) -> u64 {
-        let each = self.cells.iter().flat_map(|cells| &cells.connections);
-        each.map(crate::metrics::Cell::value).fold(0, u64::wrapping_add)
-    }
+    capacity: Capacity,
 }
 
 impl ShardHost {
     fn page(&self, head: &Parts, page: Page) -> Route<Arc<Endpoint>, Page> {
         match self.gatekeeper.check_origin(head) {
             Ok(()) => Route::Page(page),
-            Err(refusal) => Route::Refuse(refused(refusal)),
+            Err(refusal) => Route::Refuse(refusal.into()),
         }
     }
 
     /// Whether a handshake that comes next would succeed, and soon.
     async fn valve(&self) -> Valve {
-        let full = self.connections() >= self.connections_max || self.congested() || self.door.is_pressed();
+        let full = self.capacity.is_full() || self.congested() || self.door.is_pressed();
         if full || !self.gatekeeper.authenticator().served().await { Valve::Shut } else { Valve::Open }
     }
 }
@@ -260,11 +254,11 @@ impl Host for ShardHost {
             }
             Lookup::Native(endpoint, page) => self.page(head, Page::Native(endpoint, page)),
             Lookup::Echo => Route::Echo,
-            Lookup::Refuse(refusal) => Route::Refuse(refused(refusal)),
+            Lookup::Refuse(refusal) => Route::Refuse(refusal.into()),
         }
     }
 
-    async fn respond(&self, page: Page, request: Request<RequestBody>) -> Response<Body> {
+    async fn respond(&self, page: Page, guest: Guest, request: Request<RequestBody>) -> Response<Body> {
         match page {
             Page::SockJs(page) => {
                 let (head, _) = request.into_parts();
@@ -272,28 +266,21 @@ impl Host for ShardHost {
                 sockjs::answer(page, &head, self.valve().await, wall)
             }
             Page::SockJsSession(endpoint, name, transport) => {
-                sockjs::transports::respond(&self.front, &endpoint, name, transport, request).await
+                sockjs::transports::respond(&self.front, &endpoint, &guest, name, transport, request).await
             }
-            Page::Native(endpoint, page) => fallback::respond(&self.front, &endpoint, page, request).await,
+            Page::Native(endpoint, page) => fallback::respond(&self.front, &endpoint, &guest, page, request).await,
         }
     }
 
     async fn admit(&self, endpoint: &Self::Endpoint, head: &Parts) -> Result<Admitted<Self::Admission>, Refused> {
-        if self.connections() >= self.connections_max {
-            return Err(Refused {
-                status: StatusCode::SERVICE_UNAVAILABLE,
-                headers: vec![("retry-after", "10")],
-                body: "too many connections\n",
-                counted: Handshake::LimitNode,
-            });
-        }
+        self.capacity.check()?;
         let span = traces::handshake(&endpoint.name);
         let asked = Instant::now();
         let now_unix_s = self.clock.now().unix_ms / 1000;
         let admitted = self.gatekeeper.admit(endpoint, head, now_unix_s).await;
         self.own.took(Stage::Admit, asked.elapsed());
         let admitted =
-            admitted.map_err(|refusal| (refusal.status, refusal.label, refused(refusal))).and_then(|admission| {
+            admitted.map_err(|refusal| (refusal.status, refusal.label, refusal.into())).and_then(|admission| {
                 let has_place = admission.identity.as_ref().map_or(Ok(()), |who| self.door.has_place_for(&who.user));
                 has_place.map(|()| admission).map_err(|turned| (429, turned.counted().label(), net::turned(turned)))
             });
@@ -374,22 +361,5 @@ fn limits(endpoint: &Endpoint) -> Limits {
         },
         heartbeat_ms: u32::try_from(millis(endpoint.limits.heartbeat)).unwrap_or(u32::MAX),
         framing: Framing::Plain,
-    }
-}
-
-fn refused(refusal: HttpRefusal) -> Refused {
-    let counted = match (refusal.status, refusal.label) {
-        (_, "origin") => Handshake::Origin,
-        (401, _) => Handshake::Unauthorized,
-        (403, _) => Handshake::Forbidden,
-        (404, _) => Handshake::NotFound,
-        (503, _) => Handshake::Unavailable,
-        _ => Handshake::BadRequest,
-    };
-    Refused {
-        status: StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
-        headers: refusal.headers.to_vec(),
-        body: refusal.body,
-        counted,
     }
 }

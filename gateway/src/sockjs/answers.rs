@@ -12,8 +12,7 @@ use hyper::header::{
 use hyper::{Response, StatusCode};
 
 use crate::fallback::Transfer;
-use crate::handshake::HttpRefusal;
-use crate::net::Body;
+use crate::net::{Body, Refused};
 
 /// How long a browser may remember what OPTIONS said.
 const PREFLIGHT_AGE: Duration = Duration::from_secs(31_536_000);
@@ -66,10 +65,9 @@ pub(crate) fn empty(status: StatusCode) -> Response<Body> {
 }
 
 /// What a handshake would have been told.
-pub(crate) fn refusal(refusal: &HttpRefusal) -> Response<Body> {
-    let status = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut response = text(status, refusal.body);
-    for (name, value) in refusal.headers {
+pub(crate) fn refusal(refused: &Refused) -> Response<Body> {
+    let mut response = text(refused.status, refused.body);
+    for (name, value) in &refused.headers {
         put(&mut response, HeaderName::from_static(name), value);
     }
     response

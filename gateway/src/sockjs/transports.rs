@@ -18,7 +18,7 @@ use super::answers::{
 use super::sites::Transport;
 use crate::fallback::{BadBody, Form, Front, Missing, Opening, read_body};
 use crate::handshake::Endpoint;
-use crate::net::Body;
+use crate::net::{Body, Guest};
 
 /// What an `xhr_streaming` answer begins with: old browsers show nothing of an answer before so many bytes.
 const PRELUDE_BYTES: usize = 2048;
@@ -32,6 +32,7 @@ pub fn session_name(base: &str, session: &str) -> Arc<str> {
 pub(crate) async fn respond(
     front: &Rc<Front>,
     endpoint: &Arc<Endpoint>,
+    guest: &Guest,
     session: Arc<str>,
     transport: Transport,
     request: Request<RequestBody>,
@@ -50,9 +51,9 @@ pub(crate) async fn respond(
     }
     let opening = Opening { session, caller: front.caller(endpoint, &head), node: None };
     let mut response = match transport {
-        Transport::Xhr => receive(front, endpoint, &head, &opening, Form::Xhr).await,
-        Transport::XhrStreaming => receive(front, endpoint, &head, &opening, Form::XhrStreaming).await,
-        Transport::EventSource => receive(front, endpoint, &head, &opening, Form::EventSource).await,
+        Transport::Xhr => receive(front, (endpoint, guest), &head, &opening, Form::Xhr).await,
+        Transport::XhrStreaming => receive(front, (endpoint, guest), &head, &opening, Form::XhrStreaming).await,
+        Transport::EventSource => receive(front, (endpoint, guest), &head, &opening, Form::EventSource).await,
         Transport::XhrSend => send(front, &opening, body).await,
     };
     never_cached(&mut response);
@@ -62,7 +63,7 @@ pub(crate) async fn respond(
 
 async fn receive(
     front: &Rc<Front>,
-    endpoint: &Arc<Endpoint>,
+    (endpoint, guest): (&Arc<Endpoint>, &Guest),
     head: &Parts,
     opening: &Opening,
     form: Form,
@@ -77,7 +78,7 @@ async fn receive(
         body.extend_from_slice(&form.farewell(code, reason));
         typed(Body::whole(body), kind)
     };
-    match front.receive(endpoint, head, opening, form).await {
+    match front.receive(endpoint, guest, head, opening, form).await {
         Err(refused) => refusal(&refused),
         Ok(Ok(transfer)) if form.is_once() => typed(Body::whole(transfer.whole().await), kind),
         Ok(Ok(transfer)) => {

@@ -7,6 +7,8 @@
 mod admin;
 /// Who is let in at all: bounds per node, address and user, and proxies that speak for others.
 mod admission;
+/// The same for sessions over HTTP.
+mod admission_http;
 /// Dialect `bare`, and profile `dev` as the seed article uses it.
 mod bare;
 /// Random faults, one after the other, under traffic; then the truth.
