@@ -48,6 +48,8 @@ pub(crate) fn run(args: &DocsArgs) -> Result<ExitCode> {
         fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
         run::say(&format!("wrote {}", path.display()));
     }
+    // The chart's schema knows the settings by that page.
+    run::must(run::cargo().args(["run", "--quiet", "-p", "holdfast-chart", "--", "generate"]))?;
     Ok(ExitCode::SUCCESS)
 }
 

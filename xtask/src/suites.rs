@@ -22,7 +22,7 @@ pub(crate) enum Suite {
     Browser,
     /// WebSocket and STOMP client libraries of several languages.
     Clients,
-    /// The Helm chart, rendered by a real helm; on a cluster too with `-- --cluster`.
+    /// The Helm chart, rendered by a real helm; with `-- --cluster` installed too, on a control plane that Go can build.
     Chart,
     /// Traces into a real OpenTelemetry collector; needs Go to build one.
     Traces,

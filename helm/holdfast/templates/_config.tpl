@@ -128,11 +128,21 @@
 {{- toJson $managed -}}
 {{- end -}}
 
-{{/* The `config:` trees of a component, merged, as JSON. Three servers of the chart's own keep the stream three times. */}}
+{{/* Milliseconds of a pod's grace period that are left once its hook has slept; an exec hook's time is not known. */}}
+{{- define "holdfast.graceMilliseconds" -}}
+{{- $sleep := dig "preStop" "sleep" "seconds" 0 .Values.gateway.lifecycle -}}
+{{- mul 1000 (sub (int64 .Values.gateway.terminationGracePeriodSeconds) (int64 $sleep)) -}}
+{{- end -}}
+
+{{/* The `config:` trees of a component, merged, as JSON. Three servers of the chart's own keep the stream three times; a
+drain ends 5 s before Kubernetes would end it. */}}
 {{- define "holdfast.userConfig" -}}
 {{- $defaults := dict -}}
 {{- if and (eq .component "router") .root.Values.nats.enabled (eq (int .root.Values.nats.replicas) 3) -}}
 {{- $_ := set $defaults "kept" (dict "replicas" 3) -}}
+{{- end -}}
+{{- if eq .component "gateway" -}}
+{{- $_ := set $defaults "drain" (dict "deadline" (printf "%dms" (sub (include "holdfast.graceMilliseconds" .root | int64) 5000))) -}}
 {{- end -}}
 {{- mergeOverwrite $defaults (deepCopy .root.Values.config) (deepCopy (index .root.Values .component).config) | toJson -}}
 {{- end -}}

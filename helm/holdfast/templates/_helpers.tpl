@@ -115,6 +115,18 @@ kubectl create secret generic {{ include "holdfast.keysSecret" . }} --namespace 
 {{- mul $number (get (dict "ms" 1 "s" 1000 "m" 60000 "h" 3600000 "d" 86400000) $unit) -}}
 {{- end -}}
 
+{{/* A size of ours (64KiB, 1MB) or of Kubernetes (2Gi, 500M) in bytes. */}}
+{{- define "holdfast.bytes" -}}
+{{- $text := toString . -}}
+{{- if kindIs "float64" . -}}{{- $text = printf "%d" (int64 .) -}}{{- end -}}
+{{- if not (regexMatch "^[0-9_]+ *([kKMGT]i?)?B?$" $text) -}}
+{{- fail (printf "holdfast: %q is no size such as 512MiB or 2Gi." $text) -}}
+{{- end -}}
+{{- $number := regexFind "^[0-9_]+" $text | replace "_" "" | int64 -}}
+{{- $unit := regexFind "[kKMGT]i?" $text -}}
+{{- mul $number (get (dict "" 1 "k" 1000 "K" 1000 "M" 1000000 "G" 1000000000 "T" 1000000000000 "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776) $unit) -}}
+{{- end -}}
+
 {{/* Pod-level settings that both services share. (dict "root" $ "component" c) */}}
 {{- define "holdfast.podOptions" -}}
 {{- $values := index .root.Values .component -}}

@@ -7,6 +7,8 @@
 {{- define "holdfast.validate" -}}
 {{- $problems := dict "list" list -}}
 {{- include "holdfast.validateConfig" (dict "root" . "problems" $problems) -}}
+{{- include "holdfast.validateDrain" (dict "root" . "problems" $problems) -}}
+{{- include "holdfast.validateLimits" (dict "root" . "problems" $problems) -}}
 {{- include "holdfast.validateGateway" (dict "root" . "problems" $problems) -}}
 {{- include "holdfast.validateScaling" (dict "root" . "problems" $problems) -}}
 {{- include "holdfast.validateNats" (dict "root" . "problems" $problems) -}}
@@ -41,15 +43,62 @@
 {{- end -}}
 {{- end -}}
 
+{{/* A drain has time for its window, and Kubernetes has patience for the drain. */}}
+{{- define "holdfast.validateDrain" -}}
+{{- $root := .root -}}
+{{- $problems := .problems -}}
+{{- $drain := get (include "holdfast.userConfig" (dict "root" $root "component" "gateway") | fromJson) "drain" -}}
+{{- $planned := add (include "holdfast.milliseconds" (default "5s" $drain.delay) | int64) (include "holdfast.milliseconds" (default "30s" $drain.window) | int64) -}}
+{{- $deadline := include "holdfast.milliseconds" $drain.deadline | int64 -}}
+{{- $grace := include "holdfast.graceMilliseconds" $root | int64 -}}
+{{- $given := or (dig "drain" "deadline" "" $root.Values.config) (dig "drain" "deadline" "" $root.Values.gateway.config) -}}
+{{- $hook := ternary " (less the sleep of lifecycle.preStop)" "" (ne $grace (mul 1000 (int64 $root.Values.gateway.terminationGracePeriodSeconds))) -}}
+{{- if lt $grace (add $planned 11000) -}}
+{{- include "holdfast.problem" (dict "problems" $problems "text" (printf "gateway.terminationGracePeriodSeconds%s is %d, but drain.delay + drain.window + 11 s is %d s: Kubernetes would kill the gateway in the middle of its drain." $hook (div $grace 1000) (div (add $planned 11999) 1000))) -}}
+{{- else if and $given (lt $grace (add $deadline 5000)) -}}
+{{- include "holdfast.problem" (dict "problems" $problems "text" (printf "gateway.terminationGracePeriodSeconds%s is %d, but drain.deadline + 5 s is %d s: Kubernetes would kill the gateway before its own deadline. Without drain.deadline the chart sets one that fits." $hook (div $grace 1000) (div (add $deadline 5999) 1000))) -}}
+{{- end -}}
+{{- if and $given (lt $deadline (add $planned 6000)) -}}
+{{- include "holdfast.problem" (dict "problems" $problems "text" (printf "config.drain.deadline is %s, but drain.delay + drain.window + 6 s is %d s: the drain would be cut short before its window is over." $drain.deadline (div (add $planned 6999) 1000))) -}}
+{{- end -}}
+{{- if and (hasKey $drain "spare_handshakes") (eq (int64 $drain.spare_handshakes) 0) -}}
+{{- include "holdfast.problem" (dict "problems" $problems "text" "config.drain.spare_handshakes is 0: no gateway would offer to take the clients of another, and every drain would wait for its deadline.") -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Bounds that would never hold, or would hit the wrong ones. */}}
+{{- define "holdfast.validateLimits" -}}
+{{- $root := .root -}}
+{{- $problems := .problems -}}
+{{- $gateway := $root.Values.gateway -}}
+{{- $config := include "holdfast.userConfig" (dict "root" $root "component" "gateway") | fromJson -}}
+{{- $limits := default dict $config.limits -}}
+{{- $listen := default dict $config.listen -}}
+{{- $upstream := default dict $config.upstream -}}
+{{- $memory := dig "limits" "memory" "" $gateway.resources -}}
+{{- if and $memory $limits.memory_max (gt (include "holdfast.bytes" $limits.memory_max | int64) (include "holdfast.bytes" $memory | int64)) -}}
+{{- include "holdfast.problem" (dict "problems" $problems "text" (printf "config.limits.memory_max is %v, but gateway.resources.limits.memory is %s: the kernel would kill the gateway before it guards itself. Leave memory_max out, and the pod's limit is taken." $limits.memory_max $memory)) -}}
+{{- end -}}
+{{- if and $memory $upstream.hold_max_bytes (gt (mul 2 (include "holdfast.bytes" $upstream.hold_max_bytes | int64)) (include "holdfast.bytes" $memory | int64)) -}}
+{{- include "holdfast.problem" (dict "problems" $problems "text" (printf "config.upstream.hold_max_bytes is %v, more than half of gateway.resources.limits.memory, %s: holding messages would leave no memory for connections." $upstream.hold_max_bytes $memory)) -}}
+{{- end -}}
+{{- $http := or $gateway.ingress.enabled $gateway.httpRoute.enabled -}}
+{{- if and $listen.proxy_protocol $http -}}
+{{- include "holdfast.problem" (dict "problems" $problems "text" "config.listen.proxy_protocol makes the gateway refuse every connection that does not begin with the head of that protocol, and an Ingress or HTTPRoute sends none: name its proxies in config.listen.trusted_proxies instead.") -}}
+{{- end -}}
+{{- $perAddress := or (default 0 $limits.connections_per_address) (default 0 $limits.handshakes_per_second_per_address) -}}
+{{- if and $perAddress $http (not $listen.trusted_proxies) -}}
+{{- include "holdfast.problem" (dict "problems" $problems "text" "config.limits bounds connections or handshakes per address, but behind an Ingress or HTTPRoute every client has the proxy's address: name the proxies' networks in config.listen.trusted_proxies.") -}}
+{{- end -}}
+{{- if and $perAddress (eq $gateway.service.type "LoadBalancer") (ne $gateway.service.externalTrafficPolicy "Local") (not (or $listen.proxy_protocol $listen.trusted_proxies)) -}}
+{{- include "holdfast.problem" (dict "problems" $problems "text" "config.limits bounds connections or handshakes per address, but without gateway.service.externalTrafficPolicy Local, config.listen.proxy_protocol or config.listen.trusted_proxies the gateway sees the addresses of nodes, not of clients.") -}}
+{{- end -}}
+{{- end -}}
+
 {{- define "holdfast.validateGateway" -}}
 {{- $root := .root -}}
 {{- $problems := .problems -}}
 {{- $gateway := $root.Values.gateway -}}
-{{- $drain := default dict (get (include "holdfast.userConfig" (dict "root" $root "component" "gateway") | fromJson) "drain") -}}
-{{- $need := add (include "holdfast.milliseconds" (default "5s" $drain.delay) | int64) (include "holdfast.milliseconds" (default "30s" $drain.window) | int64) 10000 -}}
-{{- if lt (mul 1000 (int64 $gateway.terminationGracePeriodSeconds)) $need -}}
-{{- include "holdfast.problem" (dict "problems" $problems "text" (printf "gateway.terminationGracePeriodSeconds is %d, but drain.delay + drain.window + 10 s is %d s: Kubernetes would kill the gateway in the middle of its drain." (int64 $gateway.terminationGracePeriodSeconds) (div (add $need 999) 1000))) -}}
-{{- end -}}
 {{- if $gateway.tls.enabled -}}
 {{- if not (include "holdfast.tlsSecret" $root) -}}
 {{- include "holdfast.problem" (dict "problems" $problems "text" "gateway.tls.enabled needs a certificate: name a Secret of type kubernetes.io/tls in gateway.tls.existingSecret, or set gateway.certificate.enabled.") -}}

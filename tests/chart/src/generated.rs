@@ -4,7 +4,10 @@ use std::fs;
 
 use anyhow::{Context as _, Result};
 
-use crate::{dashboards, readme, repository};
+use crate::{dashboards, readme, repository, settings};
+
+/// Written by hand but for its last definition.
+const SCHEMA: &str = "helm/holdfast/values.schema.json";
 
 /// A file and what belongs into it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,7 +25,9 @@ pub struct Generated {
 pub fn all() -> Result<Vec<Generated>> {
     let values = repository::read("helm/holdfast/values.yaml")?;
     let permissions = repository::read("helm/holdfast/files/nats-permissions.conf")?;
+    let schema = settings::schema(&repository::read(SCHEMA)?, &repository::read("docs/config.md")?)?;
     let mut files = vec![
+        Generated { path: SCHEMA.to_owned(), text: schema },
         Generated { path: "helm/holdfast/README.md".to_owned(), text: readme::render(&values)? },
         // The chart can read only files of its own, deployments without it should not need the chart: one text, twice.
         Generated { path: "deploy/nats/permissions.conf".to_owned(), text: permissions },

@@ -12,4 +12,5 @@ pub mod objects;
 pub mod readme;
 pub mod repository;
 pub mod rules;
+pub mod settings;
 pub mod values;

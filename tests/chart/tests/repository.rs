@@ -83,6 +83,11 @@ fn collect(root: &Value, schema: &Value, path: &str, described: &BTreeSet<String
         found.insert(path.to_owned());
         return;
     }
+    // All settings are known; values describe some.
+    if path == "config" {
+        found.extend(described.iter().filter(|key| setting(schema, key)).cloned());
+        return;
+    }
     let Some(properties) = schema["properties"].as_object() else {
         found.insert(path.to_owned());
         return;
@@ -93,4 +98,11 @@ fn collect(root: &Value, schema: &Value, path: &str, described: &BTreeSet<String
         let below = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
         collect(root, value, &below, described, found);
     }
+}
+
+fn setting(schema: &Value, path: &str) -> bool {
+    path.strip_prefix("config.").is_some_and(|path| {
+        let pointer: String = path.split('.').map(|key| format!("/properties/{key}")).collect();
+        schema.pointer(&pointer).is_some()
+    })
 }
