@@ -186,7 +186,10 @@ impl Gatekeeper {
         if let Some(identity) = &mut identity {
             identity.device = identity.device.take().or_else(|| device.clone());
         }
-        let (rooms, since) = match dialect {
+        // The first message of a client that offered nothing may show that it does not speak `stomp`.
+        let another = || endpoint.dialects.iter().copied().find(|other| *other != Dialect::Stomp);
+        let spoken = if offer.any { dialect } else { another().unwrap_or(dialect) };
+        let (rooms, since) = match spoken {
             Dialect::Bare => (query.rooms, None),
             Dialect::Json => (Vec::new(), query.since),
             Dialect::Stomp => (Vec::new(), None),

@@ -19,6 +19,7 @@ mod on_tick;
 mod rare;
 mod rooms;
 mod stomp;
+mod undecided;
 
 use std::sync::Arc;
 
@@ -35,9 +36,11 @@ use self::rare::Rare;
 use self::rooms::Rooms;
 use self::stomp::Stomp;
 pub use self::stomp::Variant;
+use self::undecided::FIRST_MESSAGE_WAIT_MS;
 use crate::auth::Identity;
 use crate::clock::Now;
 use crate::handshake::{Admission, Endpoint};
+use crate::socket::Framing;
 
 /// One connection's protocol state. Small: there is one per connection, and most are idle.
 #[derive(Debug)]
@@ -53,7 +56,7 @@ pub struct Session {
     connection: ConnectionId,
     next_ticket: Ticket,
     dialect: Dialect,
-    /// The first message tells whether it is `stomp`.
+    /// The first message tells which dialect it is.
     undecided: bool,
     /// The user is what the client merely said: the development profile.
     unsigned: bool,
@@ -85,10 +88,17 @@ enum Flow {
 }
 
 impl Session {
-    /// A connection right after its upgrade.
-    pub fn open(now: Now, connection: ConnectionId, admission: Admission, actions: &mut Actions) -> Self {
+    /// A connection right after its upgrade, or a session over HTTP at its beginning.
+    pub fn open(
+        now: Now,
+        connection: ConnectionId,
+        admission: Admission,
+        framing: Framing,
+        actions: &mut Actions,
+    ) -> Self {
         let Admission { endpoint, dialect, subprotocol, identity, unsigned, device, since, rooms } = admission;
         let deadline_ms = now.ms + on_tick::millis(endpoint.limits.credential_timeout);
+        let offers_stomp = endpoint.dialects.contains(&Dialect::Stomp);
         let mut session = Self {
             endpoint,
             identity: None,
@@ -99,7 +109,7 @@ impl Session {
             connection,
             next_ticket: 0,
             dialect,
-            undecided: false,
+            undecided: subprotocol.is_none() && offers_stomp,
             unsigned,
             flow: Flow::Running,
             leaving: false,
@@ -113,8 +123,17 @@ impl Session {
         match identity {
             // Nobody until CONNECT, which may name somebody else.
             Some(identity) if dialect == Dialect::Stomp => session.rare().handshake = Some(Box::new(identity)),
-            Some(identity) => session.bind(now, identity, None, since, actions),
-            None => session.undecided = subprotocol.is_none() && session.endpoint.dialects.contains(&Dialect::Stomp),
+            // SockJS names no sub-protocol, and most who use it speak `stomp`: a `welcome` would break those.
+            Some(identity) if session.undecided && framing == Framing::SockJs => {
+                session.rare().handshake = Some(Box::new(identity));
+                session.rare().since = since;
+                session.state = State::Pending { deadline_ms: now.ms + FIRST_MESSAGE_WAIT_MS };
+            }
+            Some(identity) => {
+                session.undecided = false;
+                session.bind(now, identity, None, since, actions);
+            }
+            None => {}
         }
         session
     }
@@ -199,9 +218,8 @@ impl Session {
     }
 
     fn on_message(&mut self, now: Now, message: Incoming<'_>, actions: &mut Actions) {
-        if std::mem::take(&mut self.undecided) && stomp::is_connect(message.bytes()) {
-            self.dialect = Dialect::Stomp;
-            self.stomp = Some(Box::default());
+        if std::mem::take(&mut self.undecided) {
+            self.decide(now, message.bytes(), actions);
         }
         match (self.dialect, message, &self.state) {
             (Dialect::Stomp, message, _) => self.on_stomp(now, message.bytes(), actions),

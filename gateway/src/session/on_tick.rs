@@ -12,6 +12,9 @@ use crate::clock::Now;
 
 impl Session {
     pub(super) fn on_tick(&mut self, now: Now, actions: &mut Actions) {
+        if matches!(self.state, State::Pending { deadline_ms } if now.ms >= deadline_ms) && self.settle(now, actions) {
+            return;
+        }
         let overdue = match &self.state {
             State::Pending { deadline_ms } => (now.ms >= *deadline_ms).then_some(Close::NoCredential),
             // Whoever verifies or binds answers in 2 s or so; this only ends what nobody answers.

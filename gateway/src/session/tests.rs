@@ -9,3 +9,4 @@ mod kit;
 mod limits;
 mod random;
 mod stomp;
+mod undecided;

@@ -197,7 +197,7 @@ impl<S: Socket> Shard<S> {
     pub fn open(&mut self, now: Now, admission: Box<Admission>, socket: S, transport: Transport) -> Key {
         let id = id_for_shard(self.settings.node, self.random.id(), self.settings.number, self.settings.shards);
         let mut actions = std::mem::take(&mut self.actions);
-        let session = Session::open(now, id, *admission, &mut actions);
+        let session = Session::open(now, id, *admission, socket.framing(), &mut actions);
         let key = self.table.insert(session, socket, now.unix_ms, transport);
         self.cells.connections[transport as usize].add(1);
         if self.table.get(key.index).is_some_and(|connection| connection.socket.queued_bytes() > 0) {

@@ -1,6 +1,6 @@
 //! SockJS: its URLs, and its framing over WebSocket.
 
-use holdfast_harness::client::Payload;
+use holdfast_harness::client::{HttpSession, Payload};
 use holdfast_harness::http::Response;
 use holdfast_harness::{Claims, Cluster, To, http, unique};
 use serde_json::{Value, json};
@@ -154,6 +154,40 @@ async fn frames_are_what_the_protocol_says() {
     client.message().await;
     client.tell(&"x".repeat(65 * 1024)).await;
     assert_eq!(client.ended().await.code, 1009, "the limit is that of the message");
+}
+
+#[tokio::test]
+async fn stomp_comes_with_its_credential_in_the_handshake_wherever_it_stands_among_the_dialects() {
+    let cluster = cluster(2).await;
+    let service = cluster.service().await;
+    let room = unique("room");
+    let stomp = cluster.gateway(0).client().path("/ws").user("ana").sockjs().await;
+    let http = HttpSession::new("/ws").user("eve");
+    let polled = async || http.frame(cluster.gateway(0).listen()).await;
+    assert_eq!(polled().await, "o");
+
+    stomp.tell("CONNECT\naccept-version:1.1,1.0\nheart-beat:10000,10000\n\n\0").await;
+    http.send(cluster.gateway(1).listen(), &["CONNECT\naccept-version:1.2\n\n\0"]).await;
+
+    let connected = stomp.message().await;
+    assert!(
+        connected.starts_with("CONNECTED\nversion:1.1\n") && connected.contains("\nuser-name:ana\n"),
+        "{connected}"
+    );
+    let connected = polled().await;
+    assert!(
+        connected.starts_with(r#"a["CONNECTED\nversion:1.2\n"#) && connected.contains(r"\nuser-name:eve\n"),
+        "{connected}"
+    );
+    let subscribe = format!("SUBSCRIBE\nid:0\ndestination:/topic/{room}\nreceipt:1\n\n\0");
+    stomp.tell(&subscribe).await;
+    http.send(cluster.gateway(1).listen(), &[&subscribe]).await;
+    assert!(stomp.message().await.starts_with("RECEIPT\n"));
+    assert!(polled().await.starts_with(r#"a["RECEIPT\n"#));
+    let receipt = service.send(To::room(&room)).payload("hello").receipt().await;
+    assert_eq!((receipt.matched, receipt.dropped), (2, 0), "{receipt:?}");
+    assert!(stomp.message().await.ends_with("\n\nhello\0"));
+    assert!(polled().await.ends_with(r#"\n\nhello\u0000"]"#));
 }
 
 #[tokio::test]

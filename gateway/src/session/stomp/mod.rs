@@ -78,8 +78,13 @@ impl Default for Stomp {
     }
 }
 
-/// Whether these are the first bytes of a client that speaks `stomp`.
-pub(super) fn is_connect(bytes: &[u8]) -> bool {
+/// Whether these are the first bytes of a client that speaks `stomp`: CONNECT, perhaps behind a heart-beat, or that.
+pub(super) fn begins(bytes: &[u8]) -> bool {
+    let beats = bytes.iter().take_while(|byte| matches!(byte, b'\n' | b'\r')).count();
+    let bytes = bytes.get(beats..).unwrap_or_default();
+    if bytes.is_empty() {
+        return beats > 0;
+    }
     let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
     line.len() < bytes.len() && matches!(line.strip_suffix(b"\r").unwrap_or(line), b"CONNECT" | b"STOMP")
 }

@@ -12,6 +12,7 @@ use crate::auth::{Identity, Refusal, RoomPatterns};
 use crate::clock::Now;
 use crate::handshake::{Admission, Endpoint, Limits, Rules};
 use crate::session::{Action, Actions, Event, Failure, Incoming, Outcome, Outward, Said, Session};
+use crate::socket::Framing;
 
 /// The wall clock when the bench starts, Unix seconds.
 pub(super) const START_S: u64 = 1_000_000;
@@ -41,7 +42,7 @@ pub(super) fn nobody(dialect: Dialect, rules: Rules) -> Admission {
     Admission {
         endpoint,
         dialect,
-        subprotocol: None,
+        subprotocol: (dialect == Dialect::Stomp).then_some("v12.stomp"),
         identity: None,
         unsigned: false,
         device: None,
@@ -52,10 +53,14 @@ pub(super) fn nobody(dialect: Dialect, rules: Rules) -> Admission {
 
 impl Bench {
     pub(super) fn open(admission: Admission) -> Self {
+        Self::open_in(Framing::Plain, admission)
+    }
+
+    pub(super) fn open_in(framing: Framing, admission: Admission) -> Self {
         let now = Now { ms: 5000, unix_ms: START_S * 1000 };
         let connection = ConnectionId::new(NodeId::gateway([7; 8]), [1; 16]);
         let mut actions = Vec::new();
-        let session = Session::open(now, connection, admission, &mut actions);
+        let session = Session::open(now, connection, admission, framing, &mut actions);
         Self { session, now, actions }
     }
 
