@@ -1,8 +1,11 @@
 //! One publish, every kind of client: who listens to a room gets each message once and in order, however it speaks and
 //! whichever node holds it.
 
-use holdfast_harness::client::{BareClient, Payload};
-use holdfast_harness::{Claims, To, cluster, unique};
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+use holdfast_harness::client::{BareClient, HttpSession, Payload, messages};
+use holdfast_harness::{Claims, Cluster, To, unique};
 use serde_json::json;
 
 const MESSAGES: usize = 10_000;
@@ -26,19 +29,73 @@ async fn text(client: &BareClient) -> String {
     }
 }
 
+/// A SockJS client that polls, each time at the next gateway.
+struct Polling {
+    session: HttpSession,
+    gateways: Vec<SocketAddr>,
+    turn: usize,
+    waiting: VecDeque<String>,
+}
+
+impl Polling {
+    async fn new(cluster: &Cluster, room: &str) -> Self {
+        let gateways: Vec<_> = cluster.gateways().iter().map(|gateway| gateway.listen()).collect();
+        let session = HttpSession::new("/ws/chat").user(&unique("polling"));
+        let mut polling = Self { session, gateways, turn: 0, waiting: VecDeque::new() };
+        assert_eq!(polling.poll().await, "o");
+        for frame in [
+            "CONNECT\naccept-version:1.1,1.0\nheart-beat:0,0\n\n\0".to_owned(),
+            format!("SUBSCRIBE\nid:sub-0\ndestination:/topic/{room}\nreceipt:r\n\n\0"),
+        ] {
+            let gateway = polling.next_gateway();
+            assert_eq!(polling.session.send(gateway, &[&frame]).await.status, 204);
+        }
+        assert!(polling.message().await.starts_with("CONNECTED\nversion:1.1\n"));
+        assert!(polling.message().await.starts_with("RECEIPT\nreceipt-id:r\n"));
+        polling
+    }
+
+    fn next_gateway(&mut self) -> SocketAddr {
+        self.turn += 1;
+        self.gateways[self.turn % self.gateways.len()]
+    }
+
+    async fn poll(&mut self) -> String {
+        let gateway = self.next_gateway();
+        self.session.frame(gateway).await
+    }
+
+    async fn message(&mut self) -> String {
+        loop {
+            if let Some(message) = self.waiting.pop_front() {
+                return message;
+            }
+            let frame = self.poll().await;
+            self.waiting.extend(messages(&frame).unwrap_or_else(|| panic!("no messages: {frame}")));
+        }
+    }
+}
+
+fn body(frame: &str) -> &str {
+    let body = frame.rsplit_once("\n\n").unwrap_or_else(|| panic!("no frame: {frame:?}")).1;
+    body.trim_end_matches('\0')
+}
+
 #[tokio::test]
 async fn ten_thousand_messages_reach_every_dialect_once_and_in_order() {
-    let cluster = cluster::shared().await;
+    let builder = Cluster::builder().routers(2).gateways(3);
+    let cluster = builder.gateway_setting("HOLDFAST_SOCKJS__PATHS", "/ws/chat").start().await;
     let service = cluster.service().await;
     let room = unique("room");
     let stomps = [stomp(cluster.gateway(0), "1.1", &room).await, stomp(cluster.gateway(1), "1.2", &room).await];
     let natives =
-        [cluster.gateway(0).connect(&unique("json")).await, cluster.gateway(1).connect(&unique("json")).await];
+        [cluster.gateway(0).connect(&unique("json")).await, cluster.gateway(2).connect(&unique("json")).await];
     for native in &natives {
         native.join(&room).await;
     }
     let bare = cluster.gateway(1).client().user(&unique("bare")).path(&format!("/ws/chat?room={room}")).bare().await;
-    service.until_matched(&To::room(&room), 5).await;
+    let mut polling = Polling::new(&cluster, &room).await;
+    service.until_matched(&To::room(&room), 6).await;
     // Told apart from the messages before it: how many of those came is nobody's business.
     service.send(To::room(&room)).payload("\"begin\"").receipt().await;
     for client in stomps.iter().chain([&bare]) {
@@ -47,6 +104,7 @@ async fn ten_thousand_messages_reach_every_dialect_once_and_in_order() {
     for native in &natives {
         while native.message_in(&room).await.data != json!("begin") {}
     }
+    while body(&polling.message().await) != "\"begin\"" {}
 
     for round in (0..MESSAGES).step_by(ROUND) {
         for number in round..round + ROUND {
@@ -55,21 +113,22 @@ async fn ten_thousand_messages_reach_every_dialect_once_and_in_order() {
         for number in round..round + ROUND {
             for client in &stomps {
                 let frame = text(client).await;
-                let body = frame.rsplit_once("\n\n").map(|(_, body)| body.trim_end_matches('\0'));
-                assert_eq!(body, Some(number.to_string().as_str()), "{frame}");
+                assert_eq!(body(&frame), number.to_string(), "{frame}");
             }
             for native in &natives {
                 assert_eq!(native.message_in(&room).await.data, json!(number));
             }
             assert_eq!(text(&bare).await, number.to_string());
+            assert_eq!(body(&polling.message().await), number.to_string());
         }
     }
 
     let receipt = service.send(To::room(&room)).payload("\"end\"").receipt().await;
-    assert_eq!((receipt.matched, receipt.dropped), (5, 0), "{receipt:?}");
+    assert_eq!((receipt.matched, receipt.dropped), (6, 0), "{receipt:?}");
     for client in stomps.iter().chain([&bare]) {
         assert!(text(client).await.contains("\"end\""), "something came twice");
     }
+    assert_eq!(body(&polling.message().await), "\"end\"", "something came twice");
     for native in &natives {
         assert_eq!(native.message_in(&room).await.data, json!("end"), "something came twice");
     }
