@@ -19,7 +19,8 @@ use crate::clock::unix_ms;
 use crate::config::{RouterSettings, SERVICE};
 use crate::core::Router;
 use crate::metrics;
-use crate::pump::{Conditions, Parts, Pump};
+use crate::pump::{Conditions, KeptShell, Parts, Pump};
+use crate::read_back::ReadBack;
 use crate::service::MicroService;
 use crate::stream::{Keeper, Listening};
 
@@ -94,7 +95,8 @@ async fn serve(node: NodeId, loaded: &Loaded<RouterSettings>) -> Result<(), AppE
         let condition = readiness.condition("kept", "not looked at yet");
         let (up, failures) = (metrics.stream.clone(), metrics.stream_failures.clone());
         let keeper = Keeper::new(&bus, &subjects, &settings.kept, condition, up, failures);
-        Listening::start(keeper, &tasks)
+        let read_back = ReadBack::start(&bus, &subjects, &settings.kept, &tasks);
+        KeptShell { listening: Listening::start(keeper, &tasks), read_back }
     });
     let parts = Parts {
         bus: bus.clone(),

@@ -12,6 +12,7 @@ pub mod metrics;
 pub mod core;
 pub mod inlets;
 pub mod pump;
+pub mod read_back;
 pub mod service;
 pub mod stream;
 pub mod traces;

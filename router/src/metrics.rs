@@ -41,6 +41,9 @@ pub struct Metrics {
     holds: IntCounter,
     kept_headers_ignored: IntCounter,
     kept_repeated: IntCounter,
+    kept_second: IntCounter,
+    kept_holes: IntCounterVec,
+    kept_read_back: IntCounter,
     /// Whether the stream of kept messages is there as it shall be.
     pub stream: IntGauge,
     /// Requests about the stream that failed.
@@ -149,6 +152,13 @@ impl Metrics {
                 "Malformed headers of kept messages, which count for nothing.",
             )?,
             kept_repeated: r.counter("kept_repeated_total", "Kept messages forwarded again for a router that went.")?,
+            kept_second: r.counter("kept_second_total", "Copies of kept messages that the stream sent twice.")?,
+            kept_holes: r.counters(
+                "kept_holes_total",
+                "Copies of kept messages that did not come: read back, or left to the gateways.",
+                &["result"],
+            )?,
+            kept_read_back: r.counter("kept_read_back_total", "Kept messages read back from the stream.")?,
             stream: r.gauge("kept_stream_up", "Whether the stream of kept messages is there.")?,
             stream_failures: r
                 .counter("kept_stream_failures_total", "Requests about the stream of kept messages that failed.")?,
@@ -174,6 +184,9 @@ impl Metrics {
         }
         for reason in Reason::ALL {
             self.resyncs.with_label_values(&[reason.label()]);
+        }
+        for result in ["read", "left"] {
+            self.kept_holes.with_label_values(&[result]);
         }
         for result in ["complete", "late"] {
             self.receipts.with_label_values(&[result]);
@@ -214,6 +227,10 @@ impl Metrics {
         self.partition_moves.inc_by(tally.partition_moves - was.partition_moves);
         self.kept_headers_ignored.inc_by(tally.kept_headers_ignored - was.kept_headers_ignored);
         self.kept_repeated.inc_by(tally.kept_repeated - was.kept_repeated);
+        self.kept_second.inc_by(tally.kept_second - was.kept_second);
+        self.kept_holes.with_label_values(&["read"]).inc_by(tally.kept_holes - was.kept_holes);
+        self.kept_holes.with_label_values(&["left"]).inc_by(tally.kept_holes_left - was.kept_holes_left);
+        self.kept_read_back.inc_by(tally.kept_read_back - was.kept_read_back);
         self.holds.inc_by(tally.holds - was.holds);
         self.fenced.inc_by(tally.fenced - was.fenced);
         self.show(gauges);

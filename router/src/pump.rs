@@ -30,6 +30,7 @@ use crate::core::Router;
 use crate::core::event::{Action, Event, Now, ServiceError};
 use crate::inlets::{Found, Inlets, Reading, Work};
 use crate::metrics::Metrics;
+use crate::read_back::{ReadBack, Wanted};
 use crate::service::MicroService;
 use crate::stream::Listening;
 use crate::traces::Traces;
@@ -69,7 +70,7 @@ pub struct Pump {
     conditions: Conditions,
     status: BoxStream<'static, BusStatus>,
     seen: BusStatus,
-    kept: Option<Listening>,
+    kept: Option<KeptShell>,
     tick: Interval,
     ticks: u32,
     stop: Pin<Box<dyn Future<Output = ()> + Send>>,
@@ -98,6 +99,15 @@ pub struct Conditions {
     pub live: Condition,
 }
 
+/// What there is besides the copies of kept messages.
+#[derive(Debug)]
+pub struct KeptShell {
+    /// Looks at the stream.
+    pub listening: Listening,
+    /// Reads of copies that did not come.
+    pub read_back: ReadBack,
+}
+
 /// What the loop is made of.
 #[derive(Debug)]
 pub struct Parts {
@@ -114,7 +124,7 @@ pub struct Parts {
     /// Readiness.
     pub conditions: Conditions,
     /// The stream of kept messages, where there is one.
-    pub kept: Option<Listening>,
+    pub kept: Option<KeptShell>,
     /// Tells when to leave.
     pub shutdown: Shutdown,
     /// What the ready line says of the admin listener.
@@ -218,10 +228,11 @@ impl Pump {
 
     /// Tells the core of the stream, once the copies that came before have been read.
     fn poll_stream(&mut self, cx: &mut Context<'_>, now: Now, more: bool) -> bool {
-        let Some(listening) = &mut self.kept else { return false };
+        let Some(KeptShell { listening, read_back }) = &mut self.kept else { return false };
         let (copies, last) = self.router.copies_heard();
         listening.note_heard(copies, last);
-        let Some(look) = listening.poll(cx, more) else { return false };
+        let has_read = read_back.poll(cx, now, &mut self.router);
+        let Some(look) = listening.poll(cx, more) else { return has_read };
         if let Some((epoch, last)) = &look.found {
             let heard = listening.is_of(&look);
             self.router.apply(now, Event::Stream { epoch, last: *last, heard });
@@ -259,7 +270,8 @@ impl Pump {
                 self.announcement = Announcement::AwaitsRouter(now.ms);
             }
             Announcement::AwaitsRouter(since_ms)
-                if (self.router.is_settled(now.ms) && self.kept.as_ref().is_none_or(Listening::has_looked))
+                if (self.router.is_settled(now.ms)
+                    && self.kept.as_ref().is_none_or(|kept| kept.listening.has_looked()))
                     || now.ms >= since_ms + ANNOUNCEMENT_DELAY_MAX_MS =>
             {
                 self.announcement = Announcement::Made;
@@ -328,8 +340,8 @@ impl Pump {
             Action::Answer { to, body } => self.answer(to.into_string(), body),
             Action::OpenWork => {
                 self.work = Some(Work::open(&self.bus, &self.subjects, self.kept.is_some()).await?);
-                if let Some(listening) = &self.kept {
-                    listening.begin();
+                if let Some(kept) = &self.kept {
+                    kept.listening.begin();
                 }
                 tracing::info!("Router is live");
             }
@@ -337,6 +349,16 @@ impl Pump {
                 self.work = None;
                 if !self.stopping {
                     tracing::warn!("Router stopped handling messages and joins anew");
+                }
+            }
+            Action::LookAtStream => {
+                if let Some(kept) = &self.kept {
+                    kept.listening.look_again();
+                }
+            }
+            Action::ReadKept { number, from, to } => {
+                if let Some(kept) = &self.kept {
+                    kept.read_back.read(Wanted { number, from, to });
                 }
             }
             Action::Left => self.left = true,

@@ -39,20 +39,27 @@ const RETRY_AFTER: Duration = Duration::from_millis(250);
 /// … up to this.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(10);
 
+/// What looks are asked for by: how often we have begun to listen, and how often a look was asked for besides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Asked {
+    listening: u64,
+    again: u64,
+}
+
 /// What a look at the stream found.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Look {
-    /// The number of the listening that was under way before the look; 0 for none.
-    pub listening: u64,
+    /// What had been asked for before the look.
+    pub asked: Asked,
     /// Epoch and last sequence; `None` where there is no answer.
     pub found: Option<(String, u64)>,
 }
 
 /// The routing's end: tells that it listens, and hears what was found.
 pub struct Listening {
-    number: watch::Sender<u64>,
+    asked: watch::Sender<Asked>,
     looks: BoxStream<'static, Look>,
-    /// The number of the last look.
+    /// The listening of the last look.
     looked: Option<u64>,
     /// A look that nobody was told of yet.
     fresh: Option<Look>,
@@ -61,22 +68,22 @@ pub struct Listening {
 
 impl std::fmt::Debug for Listening {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Listening").field("number", &*self.number.borrow()).finish_non_exhaustive()
+        f.debug_struct("Listening").field("asked", &*self.asked.borrow()).finish_non_exhaustive()
     }
 }
 
 impl Listening {
     /// Starts what sees to the stream.
     pub fn start(keeper: Keeper, tasks: &Tasks) -> Self {
-        let ((number, listening), (found, looks)) = (watch::channel(0), watch::channel(Look::default()));
+        let ((asked, asks), (found, looks)) = (watch::channel(Asked::default()), watch::channel(Look::default()));
         let (stopped, heard) = (tasks.stopped(), Arc::clone(&keeper.heard));
         tasks.spawn("kept", async move {
             tokio::select! {
-                () = keeper.run(listening, found) => {}
+                () = keeper.run(asks, found) => {}
                 () = stopped => {}
             }
         });
-        Self { number, looks: follow(looks), looked: None, fresh: None, heard }
+        Self { asked, looks: follow(looks), looked: None, fresh: None, heard }
     }
 
     /// So many copies of stored messages were heard, the last with this sequence.
@@ -86,17 +93,22 @@ impl Listening {
 
     /// We have begun to listen: what is found from now on holds for it.
     pub fn begin(&self) {
-        self.number.send_modify(|number| *number += 1);
+        self.asked.send_modify(|asked| asked.listening += 1);
     }
 
-    /// Whether this was found after we began to listen.
+    /// Looks at once.
+    pub fn look_again(&self) {
+        self.asked.send_modify(|asked| asked.again += 1);
+    }
+
+    /// Whether this was found after we began to listen, and after we last asked for a look.
     pub fn is_of(&self, look: &Look) -> bool {
-        look.listening == *self.number.borrow()
+        look.asked == *self.asked.borrow()
     }
 
     /// Whether the stream was looked at since we began to listen.
     pub fn has_looked(&self) -> bool {
-        self.looked == Some(*self.number.borrow())
+        self.looked == Some(self.asked.borrow().listening)
     }
 
     /// What was found last, once; not while there is `more` to read of what came before.
@@ -105,7 +117,7 @@ impl Listening {
             self.fresh = Some(look);
         }
         let look = self.fresh.take_if(|_| !more)?;
-        self.looked = Some(look.listening);
+        self.looked = Some(look.asked.listening);
         Some(look)
     }
 }
@@ -177,18 +189,18 @@ impl Keeper {
         }
     }
 
-    /// Looks at the stream for ever: at once when `listening` changes, and from time to time.
-    pub async fn run(mut self, mut listening: watch::Receiver<u64>, looks: watch::Sender<Look>) {
+    /// Looks at the stream for ever: at once when it is `asked` to, and from time to time.
+    pub async fn run(mut self, mut asks: watch::Receiver<Asked>, looks: watch::Sender<Look>) {
         let mut retry_after = RETRY_AFTER;
         loop {
-            let number = *listening.borrow_and_update();
-            let found = self.look(number).await;
+            let asked = *asks.borrow_and_update();
+            let found = self.look(asked.listening).await;
             let pause = if found.is_some() { LOOK_EVERY } else { retry_after };
             retry_after = if found.is_some() { RETRY_AFTER } else { (retry_after * 2).min(RETRY_AFTER_MAX) };
-            looks.send_replace(Look { listening: number, found });
+            looks.send_replace(Look { asked, found });
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
-                changed = listening.changed() => if changed.is_err() { return },
+                changed = asks.changed() => if changed.is_err() { return },
             }
         }
     }

@@ -70,8 +70,17 @@ pub enum Event<'a> {
         epoch: &'a str,
         /// The sequence of its last message.
         last: u64,
-        /// Whether it said so after the last [`Action::OpenWork`] was done.
+        /// Whether it was asked after the last [`Action::OpenWork`] and [`Action::LookAtStream`] were done.
         heard: bool,
+    },
+    /// The read that [`Action::ReadKept`] asked for has ended.
+    KeptRead {
+        /// Which one.
+        number: u64,
+        /// Whether all was read that is there.
+        whole: bool,
+        /// What was found, in order, with the headers of copies.
+        copies: &'a [Request<'a>],
     },
     /// Time has passed; expected at least every 50 ms.
     Tick,
@@ -117,6 +126,17 @@ pub enum Action {
     OpenWork,
     /// Drop those subscriptions with what they hold.
     CloseWork,
+    /// Look at the stream of kept messages at once.
+    LookAtStream,
+    /// Read stored messages back from the stream. Takes the place of a read that is under way.
+    ReadKept {
+        /// Names the read.
+        number: u64,
+        /// The first sequence.
+        from: u64,
+        /// The last.
+        to: u64,
+    },
     /// The router has left: nothing follows.
     Left,
 }

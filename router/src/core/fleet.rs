@@ -349,6 +349,13 @@ impl Fleet {
         }
     }
 
+    /// Leaves out one number for each node: it tells that something was lost.
+    pub(super) fn skip_packet(&mut self) {
+        for node in self.nodes.iter_mut().flatten() {
+            node.number += 1;
+        }
+    }
+
     /// Forgets what was packed: bytes that will not be sent.
     pub(super) fn discard(&mut self) -> usize {
         let mut bytes = 0;

@@ -225,6 +225,7 @@ impl Router {
             self.follow(now, &outcome);
             self.watch_nodes(now);
             if self.is_able(now) {
+                self.see_to_holes(now);
                 self.fleet.show_numbers(now.ms, self.membership.term(), &mut self.actions);
             }
         }

@@ -192,6 +192,7 @@ impl Router {
             Event::Query(request) => self.on_query(now, request),
             Event::Kept(request) => self.on_kept(now, request),
             Event::Stream { epoch, last, heard } => self.on_stream(now, epoch, last, heard),
+            Event::KeptRead { number, whole, copies } => self.on_kept_read(now, number, whole, copies),
             Event::Tick => self.on_tick(now),
             Event::Leave => self.on_leave(now),
         }

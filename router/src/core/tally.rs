@@ -150,6 +150,14 @@ pub struct Tally {
     pub kept_headers_ignored: u64,
     /// Kept messages that were forwarded again for routers that are gone.
     pub kept_repeated: u64,
+    /// Copies of kept messages that came a second time.
+    pub kept_second: u64,
+    /// Reads of copies of kept messages that did not come.
+    pub kept_holes: u64,
+    /// Copies that were read back.
+    pub kept_read_back: u64,
+    /// Losses of such copies that could not be read back: nodes were told to look for themselves.
+    pub kept_holes_left: u64,
     /// Times we held what we had because our own voice did not come back in time.
     pub holds: u64,
     /// Times we stopped because others or the bus had given us up.

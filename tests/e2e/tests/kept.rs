@@ -136,3 +136,43 @@ async fn a_router_that_dies_loses_and_doubles_no_kept_message() {
     client.ping().await;
     assert_eq!(client.messages().len(), ROOMS * ROUNDS);
 }
+
+#[tokio::test]
+async fn copies_that_routers_do_not_hear_are_read_back_from_the_stream() {
+    let cluster = Cluster::builder().routers(2).gateways(1).start().await;
+    let service = cluster.service().await;
+    let client = cluster.gateway(0).connect("ana").await;
+    client.join("r").await;
+    keep(&service, "keep.room.r", &json!(0)).await;
+    client.until_messages(1).await;
+    let context = async_nats::jetstream::new(cluster.nats().connect().await);
+    let stream = context.get_stream("HF_KEPT").await.expect("the stream").cached_info().config.clone();
+    let elsewhere = async_nats::jetstream::stream::Republish {
+        source: "hf.keep.>".to_owned(),
+        destination: "elsewhere.>".to_owned(),
+        headers_only: false,
+    };
+    let silent = async_nats::jetstream::stream::Config { republish: Some(elsewhere), ..stream.clone() };
+    context.update_stream(&silent).await.expect("updated");
+
+    // Nothing tells of these but the stream itself.
+    for number in 1..=3 {
+        keep(&service, "keep.room.r", &json!(number)).await;
+    }
+    client.until_messages(4).await;
+    keep(&service, "keep.room.r", &json!(4)).await;
+    context.update_stream(&stream).await.expect("updated");
+    // And this one shows that the one before it is missing.
+    keep(&service, "keep.room.r", &json!(5)).await;
+
+    client.until_messages(6).await;
+    assert_eq!(client.data(), (0..6).map(|number| json!(number)).collect::<Vec<_>>());
+    for frame in client.frames_of("gap") {
+        panic!("{frame}");
+    }
+    eventually("both reads are counted", async || {
+        let read_back = cluster.router(0).metrics().await.value("holdfast_router_kept_read_back_total", &[]);
+        if read_back.is_some_and(|count| count >= 4.0) { Ok(()) } else { Err(format!("{read_back:?}")) }
+    })
+    .await;
+}

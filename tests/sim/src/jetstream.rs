@@ -189,6 +189,8 @@ impl JetStream {
         if request.subject == kept::direct_get(STREAM) {
             let lag_ms = if now_ms < self.lagging_until_ms && rng.chance(300) { rng.below(LAG_MAX_MS) } else { 0 };
             stream.read(bus, rng, at, request, &body, lag_ms);
+        } else if request.subject == kept::leader_get(STREAM) && body["seq"].is_u64() {
+            reply(bus, rng, at, request, stream.read_one(&body).to_string());
         } else if request.subject == kept::leader_get(STREAM) {
             let last = body["last_by_subj"].as_str().and_then(|subject| stream.subjects.get(subject)?.last());
             let answer = match last {
@@ -276,6 +278,18 @@ impl Stream {
                         "metadata": { kept::EPOCH_METADATA: self.epoch } },
             "state": state,
         })
+    }
+
+    /// The leader's first message from there on, or that there is none. Headers and data are plain text here.
+    fn read_one(&self, body: &Value) -> Value {
+        let (from, filter) = (body["seq"].as_u64().unwrap_or(1), body["next_by_subj"].as_str().unwrap_or(">"));
+        match self.messages.range(from..).find(|(_, stored)| crate::bus::matches(filter, &stored.subject)) {
+            Some((seq, stored)) => json!({ "message": {
+                "seq": seq, "subject": stored.subject, "time": rfc3339(UNIX_MS + stored.stored_ms),
+                "hdrs": stored.headers, "data": String::from_utf8_lossy(&stored.payload),
+            } }),
+            None => json!({ "error": { "code": NOT_FOUND, "err_code": 10037 } }),
+        }
     }
 
     /// A batch: fewer at once than asked for, as where a server looks at bytes.

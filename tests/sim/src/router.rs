@@ -23,6 +23,8 @@ const MAX_PAYLOAD: usize = 1 << 20;
 const TICK_MS: u64 = 50;
 /// How often the real keeper looks at the stream.
 const LOOK_EVERY_MS: u64 = 2_000;
+/// How long a read may take in all.
+const READ_WITHIN_MS: u64 = 1_000;
 /// The keeper's queue: what it heard is told once the copies that came before have been read.
 const KEEPER: usize = 7;
 
@@ -43,6 +45,21 @@ struct Keeper {
     listening: u64,
     next_look_ms: u64,
     made: u64,
+    /// Looks that were asked for besides.
+    again: u64,
+    read: Option<ReadBack>,
+}
+
+/// A read of messages whose copies did not come, as the real shell does it: one by one from the leader.
+#[derive(Debug)]
+struct ReadBack {
+    number: u64,
+    from: u64,
+    next: u64,
+    to: u64,
+    until_ms: u64,
+    /// Subject, sequence and copy.
+    found: Vec<(String, u64, Message)>,
 }
 
 /// A router process.
@@ -134,6 +151,7 @@ impl RouterProcess {
         now.ms >= self.frozen_until_ms
             && (now.ms >= self.next_tick_ms
                 || now.ms >= self.keeper.next_look_ms
+                || self.keeper.read.as_ref().is_some_and(|read| now.ms >= read.until_ms)
                 || self.queues.iter().any(|queue| !queue.is_empty()))
     }
 
@@ -146,6 +164,9 @@ impl RouterProcess {
         }
         if now.ms >= self.keeper.next_look_ms {
             self.look(bus, rng, now);
+        }
+        if self.keeper.read.as_ref().is_some_and(|read| now.ms >= read.until_ms) {
+            self.end_read(now, false);
         }
         for priority in 0..self.queues.len() {
             if (3..KEEPER).contains(&priority) && !self.core.takes_work(now) {
@@ -236,8 +257,68 @@ impl RouterProcess {
                     queue.clear();
                 }
             }
+            Action::LookAtStream => {
+                self.keeper.again += 1;
+                self.keeper.next_look_ms = now.ms;
+            }
+            Action::ReadKept { number, from, to } => {
+                let until_ms = now.ms + READ_WITHIN_MS;
+                self.keeper.read = Some(ReadBack { number, from, next: from, to, until_ms, found: Vec::new() });
+                self.read_on(bus, rng, now);
+            }
             Action::Left => self.left = true,
         }
+    }
+
+    /// Asks the leader for the next message of a read.
+    fn read_on(&mut self, bus: &mut Bus, rng: &mut Rng, now: Now) {
+        let Some(ReadBack { number, next, .. }) = self.keeper.read else { return };
+        let body = serde_json::json!({ "seq": next, "next_by_subj": self.subjects.keep_all() });
+        let mut message = Message::new(kept::leader_get(STREAM), body.to_string().into());
+        message.reply = Some(format!("{}.look.read.{number}", self.inbox));
+        bus.publish(now.ms, rng, self.link, message);
+    }
+
+    /// What the leader said: a message, or that there is none.
+    fn read_came(&mut self, bus: &mut Bus, rng: &mut Rng, now: Now, message: &Message) {
+        let number = message.subject.rsplit('.').next().and_then(|number| number.parse::<u64>().ok());
+        let Some(read) = self.keeper.read.as_mut().filter(|read| Some(read.number) == number) else { return };
+        let answer: Value = serde_json::from_slice(&message.payload).unwrap_or_default();
+        let found = &answer["message"];
+        let Some(seq) = found["seq"].as_u64().filter(|seq| *seq <= read.to) else {
+            self.end_read(now, true);
+            return;
+        };
+        let text = |name: &str| found[name].as_str().unwrap_or_default().to_owned();
+        let before = read.found.iter().rfind(|(subject, ..)| *subject == text("subject"));
+        let before = before.map_or(read.from - 1, |(_, seq, _)| *seq);
+        let mut copy = Message::new(text("subject"), text("data").into());
+        copy.headers = serde_json::from_value(found["hdrs"].clone()).unwrap_or_default();
+        copy.headers.extend([
+            (kept::SUBJECT.to_owned(), text("subject")),
+            (kept::SEQUENCE.to_owned(), seq.to_string()),
+            (kept::LAST_SEQUENCE.to_owned(), before.to_string()),
+            (kept::TIME_STAMP.to_owned(), text("time")),
+        ]);
+        read.found.push((text("subject"), seq, copy));
+        read.next = seq + 1;
+        if read.next > read.to {
+            self.end_read(now, true);
+        } else {
+            self.read_on(bus, rng, now);
+        }
+    }
+
+    fn end_read(&mut self, now: Now, whole: bool) {
+        let Some(read) = self.keeper.read.take() else { return };
+        let headers: Vec<_> = read.found.iter().map(|(.., it)| MessageHeaders(it)).collect();
+        let copies: Vec<_> = read
+            .found
+            .iter()
+            .zip(&headers)
+            .map(|((.., it), headers)| Request { subject: &it.subject, reply: None, headers, payload: &it.payload })
+            .collect();
+        self.core.apply(now, Event::KeptRead { number: read.number, whole, copies: &copies });
     }
 
     /// Asks the stream about itself.
@@ -248,17 +329,22 @@ impl RouterProcess {
 
     fn ask_stream(&self, bus: &mut Bus, rng: &mut Rng, now: Now, subject: String, body: String) {
         let mut message = Message::new(subject, body.into());
-        message.reply = Some(format!("{}.look.{}", self.inbox, self.keeper.listening));
+        let Keeper { listening, again, .. } = self.keeper;
+        message.reply = Some(format!("{}.look.{}", self.inbox, listening + again));
         bus.publish(now.ms, rng, self.link, message);
     }
 
     /// What it said; where there is no stream, one is made.
     fn looked(&mut self, bus: &mut Bus, rng: &mut Rng, now: Now, message: &Message) {
+        if message.subject.contains(".look.read.") {
+            self.read_came(bus, rng, now, message);
+            return;
+        }
         let number = message.subject.rsplit('.').next().and_then(|number| number.parse::<u64>().ok());
         let Ok(info) = serde_json::from_slice::<Value>(&message.payload) else { return };
         match (info["config"]["metadata"][kept::EPOCH_METADATA].as_str(), info["state"]["last_seq"].as_u64()) {
             (Some(epoch), Some(last)) => {
-                let heard = number == Some(self.keeper.listening);
+                let heard = number == Some(self.keeper.listening + self.keeper.again);
                 self.core.apply(now, Event::Stream { epoch, last, heard });
             }
             _ => {

@@ -24,6 +24,10 @@ pub(super) struct Seen {
     pub(super) pings: Vec<NodeId>,
     pub(super) left: bool,
     pub(super) works: bool,
+    /// Looks at the stream that it asked for.
+    pub(super) looks: usize,
+    /// Reads of the stream that it asked for: number, first and last sequence.
+    pub(super) reads: Vec<(u64, u64, u64)>,
     /// Beats that came while it was frozen: they wait in its socket.
     missed: Vec<RouterBeat>,
     /// Messages that came while the router took none.
@@ -232,6 +236,8 @@ impl World {
                 seen.works = false;
                 seen.unread.clear();
             }
+            Action::LookAtStream => seen.looks += 1,
+            Action::ReadKept { number, from, to } => seen.reads.push((number, from, to)),
             Action::Left => seen.left = true,
             Action::ToNode(..) | Action::Beat(_) | Action::Discover(_) if deaf => {}
             Action::ToNode(node, payload) => self.deliver(at, node, payload),

@@ -1,10 +1,14 @@
 //! Kept messages: the stream's copies, forwarded as sends are, and how far it was read. Knows no JetStream: it is told the
-//! stream's epoch and where it ends, and hears what it republishes.
+//! stream's epoch and where it ends, hears what it republishes, and asks for what it missed.
 //!
 //! A copy that nobody forwarded because its owner died is in the hands of all others too: each keeps the last seconds of
-//! them, and the heir of a partition forwards those again. Nodes drop what they have.
+//! them, and the heir of a partition forwards those again. What had to wait here goes out whoever owns it: meanwhile it
+//! may have changed hands. Nodes drop what they have.
+
+mod order;
 
 use std::collections::VecDeque;
+use std::mem;
 
 use bytes::{Bytes, BytesMut};
 use holdfast_protocol::kept::{self, LAST_SEQUENCE, SEQUENCE, SUBJECT, Stored, TIME_STAMP};
@@ -19,7 +23,8 @@ use super::ownership::Gained;
 use super::route::bytes_of_target;
 use super::settings::KEPT_RECENT_MS;
 use super::tally::{Dropped, Kind, Routed};
-use super::{Phase, Router};
+use super::{Action, Phase, Router};
+use order::{Hole, Order, Verdict};
 
 /// Copies that are remembered for heirs.
 const RECENT_MAX: usize = 65_536;
@@ -32,7 +37,7 @@ const WAITING_BYTES_MAX: usize = 8 << 20;
 /// What an item's target adds to its bytes besides what [`bytes_of_target`] says.
 const ITEM_BYTES_MAX: usize = 32;
 
-/// A copy as it was, while the epoch is not known.
+/// A copy as it was, to be taken later.
 #[derive(Debug)]
 struct Waiting {
     subject: Box<str>,
@@ -53,18 +58,21 @@ struct Recent {
 #[derive(Debug, Default)]
 pub(super) struct Stream {
     epoch: Option<Text>,
-    /// All copies up to this sequence were heard, or stored before we listened.
-    processed: Option<u64>,
-    /// The same as of the last turn whose packets have gone out.
+    order: Order<Waiting>,
+    /// The stream may be another one: copies wait until it was looked at again.
+    is_doubted: bool,
+    /// The read that is under way, and up to where.
+    reading: Option<(u64, u64)>,
+    /// Up to where what follows from copies has gone out, as of the last turn.
     sent: Option<u64>,
-    /// The sequence of the last copy.
-    last_copy: u64,
     /// Copies heard, and the last one's sequence, whatever became of them.
     heard: (u64, u64),
     recent: VecDeque<Recent>,
     recent_bytes: usize,
+    /// Copies that wait for a look at the stream, and the sequence of the first.
     waiting: VecDeque<Waiting>,
     waiting_bytes: usize,
+    waiting_from: Option<u64>,
 }
 
 impl Stream {
@@ -74,7 +82,7 @@ impl Stream {
 
     /// Up to where what follows from copies has been packed.
     pub(super) fn processed(&self) -> Option<Position> {
-        self.position(self.processed)
+        self.position(self.order.processed())
     }
 
     /// Up to where what follows from copies has been handed to the bus.
@@ -83,14 +91,26 @@ impl Stream {
     }
 
     /// All that was packed has been handed over.
-    pub(super) const fn note_sent(&mut self) {
-        self.sent = self.processed;
+    pub(super) fn note_sent(&mut self) {
+        self.sent = self.order.processed();
     }
 
     /// Nothing is heard any more: what was heard so far says nothing of what comes.
     pub(super) fn cut_off(&mut self) {
-        let epoch = self.epoch.take();
-        *self = Self { epoch, heard: self.heard, ..Self::default() };
+        *self = Self { epoch: self.epoch.take(), heard: self.heard, ..Self::default() };
+    }
+
+    /// Another stream: what was heard of the one before says nothing of it. What waits is for this one.
+    fn begin_anew(&mut self, epoch: &str) {
+        *self = Self {
+            epoch: Some(epoch.into()),
+            is_doubted: self.is_doubted,
+            heard: self.heard,
+            waiting: mem::take(&mut self.waiting),
+            waiting_bytes: self.waiting_bytes,
+            waiting_from: self.waiting_from,
+            ..Self::default()
+        };
     }
 
     fn remember(&mut self, recent: Recent) {
@@ -107,13 +127,12 @@ impl Stream {
         }
     }
 
-    /// Lets a copy wait for the epoch; returns how many were given up for it.
-    fn wait(&mut self, request: &Request<'_>) -> u64 {
-        let mut headers = Vec::new();
-        request.headers.each(&mut |name, value| headers.push((name.into(), value.into())));
-        self.waiting_bytes += request.payload.len();
-        let payload = Bytes::copy_from_slice(request.payload);
-        self.waiting.push_back(Waiting { subject: request.subject.into(), headers, payload });
+    /// Lets a copy wait for a look at the stream; returns how many were given up for it.
+    fn wait(&mut self, seq: u64, request: &Request<'_>) -> u64 {
+        self.waiting_from.get_or_insert(seq);
+        let copy = Waiting::of(request);
+        self.waiting_bytes += copy.payload.len();
+        self.waiting.push_back(copy);
         let mut given_up = 0;
         while self.waiting.len() > WAITING_MAX || self.waiting_bytes > WAITING_BYTES_MAX {
             let Some(oldest) = self.waiting.pop_front() else { break };
@@ -121,6 +140,22 @@ impl Stream {
             given_up += 1;
         }
         given_up
+    }
+}
+
+impl Waiting {
+    fn of(request: &Request<'_>) -> Self {
+        let mut headers = Vec::new();
+        request.headers.each(&mut |name, value| headers.push((name.into(), value.into())));
+        // The block the client library received in would stay as long as this one message.
+        let payload = Bytes::copy_from_slice(request.payload);
+        Self { subject: request.subject.into(), headers, payload }
+    }
+
+    fn with_request<R>(&self, act: impl FnOnce(Request<'_>) -> R) -> R {
+        let headers: Vec<(&str, &str)> = self.headers.iter().map(|(name, value)| (&**name, &**value)).collect();
+        let headers: &[(&str, &str)] = &headers;
+        act(Request { subject: &self.subject, reply: None, headers: &headers, payload: &self.payload })
     }
 }
 
@@ -161,39 +196,115 @@ impl Router {
             return;
         };
         self.stream.heard = (self.stream.heard.0 + 1, stored.seq);
-        if stored.seq <= self.stream.last_copy {
-            // The stream counts from the beginning again: it is another one, and its epoch will be told.
-            self.stream.cut_off();
-            self.stream.epoch = None;
-        }
-        self.stream.last_copy = stored.seq;
-        let Some(epoch) = self.stream.epoch.clone() else {
-            let given_up = self.stream.wait(&request);
-            self.tally.drop(Dropped::KeptWaiting, given_up);
+        if self.stream.epoch.is_none() || !self.stream.order.has_begun() || self.stream.is_doubted {
+            self.let_wait(stored.seq, &request);
             return;
-        };
-        if let Some(processed) = &mut self.stream.processed {
-            *processed = (*processed).max(stored.seq);
         }
+        self.take_or_hold(now, &subject, stored, &request, false);
+    }
+
+    fn let_wait(&mut self, seq: u64, request: &Request<'_>) {
+        let given_up = self.stream.wait(seq, request);
+        self.tally.drop(Dropped::KeptWaiting, given_up);
+    }
+
+    /// A copy that need not wait for a look. `is_late` where it has waited for one.
+    fn take_or_hold(&mut self, now: Now, subject: &str, stored: Stored, request: &Request<'_>, is_late: bool) {
+        let order = &mut self.stream.order;
+        let is_late = is_late || order.is_read_back(stored.seq);
+        match order.judge(now.ms, stored.seq, stored.stored_ms, is_late) {
+            Verdict::Take => {
+                self.take_copy(now, subject, stored, request, is_late);
+                self.take_held(now);
+            }
+            Verdict::Hold => {
+                order.hold(now.ms, stored.seq, Waiting::of(request), request.payload.len());
+                self.see_to_holes(now);
+            }
+            Verdict::Twice => self.tally.kept_second += 1,
+            Verdict::Doubt => {
+                self.stream.is_doubted = true;
+                self.stream.waiting_from = None;
+                self.actions.push(Action::LookAtStream);
+                self.let_wait(stored.seq, request);
+            }
+        }
+    }
+
+    /// Takes what waited behind a hole that is filled.
+    fn take_held(&mut self, now: Now) {
+        while let Some(copy) = self.stream.order.release() {
+            copy.with_request(|request| {
+                if let Some((subject, stored)) = place_of(request.headers) {
+                    self.take_copy(now, &subject, stored, &request, true);
+                }
+            });
+        }
+        self.see_to_holes(now);
+    }
+
+    /// Has read back what is missing; where that cannot be, nodes are to read it for themselves.
+    pub(super) fn see_to_holes(&mut self, now: Now) {
+        if self.stream.is_doubted || !self.is_able(now) {
+            return;
+        }
+        match self.stream.order.look_for_holes(now.ms) {
+            Hole::Wait => {}
+            Hole::Read { from, to } => {
+                self.tally.kept_holes += 1;
+                let number = self.next_number();
+                self.stream.reading = Some((number, to));
+                self.actions.push(Action::ReadKept { number, from, to });
+            }
+            Hole::GiveUp => {
+                self.tally.kept_holes_left += 1;
+                self.stream.order.give_up();
+                // A packet that never comes: nodes miss it and reconcile with the stream.
+                self.fleet.skip_packet();
+                self.take_held(now);
+            }
+        }
+    }
+
+    /// What was asked for has been read back, or could not be.
+    pub(super) fn on_kept_read(&mut self, now: Now, number: u64, whole: bool, copies: &[Request<'_>]) {
+        let Some((_, to)) = self.stream.reading.take_if(|(asked, _)| *asked == number) else { return };
+        if self.may_handle(now) {
+            for request in copies {
+                if let Some((subject, stored)) = place_of(request.headers) {
+                    self.take_or_hold(now, &subject, stored, request, true);
+                }
+            }
+            self.tally.kept_read_back += copies.len() as u64;
+            self.stream.order.read_ended(now.ms, Some(to).filter(|_| whole));
+            self.take_held(now);
+        } else {
+            self.stream.order.read_ended(now.ms, None);
+        }
+    }
+
+    fn take_copy(&mut self, now: Now, subject: &str, stored: Stored, request: &Request<'_>, is_late: bool) {
+        let Some(epoch) = self.stream.epoch.clone() else { return };
+        self.stream.order.taken(stored.seq, stored.stored_ms);
         // The block the client library received in would stay as long as this one message.
         let payload = Bytes::copy_from_slice(request.payload);
         let stored = Stored { epoch, ..stored };
-        match kept::delivery(&self.settings.subjects, &subject, request.headers, payload, stored) {
+        match kept::delivery(&self.settings.subjects, subject, request.headers, payload, stored) {
             Some((delivery, ignored)) => {
                 self.tally.kept_headers_ignored += ignored as u64;
-                self.take_copy(now, delivery);
+                self.forward_kept(now, delivery, is_late);
             }
             None => self.tally.drop(Dropped::KeptUnreadable, 1),
         }
     }
 
-    fn take_copy(&mut self, now: Now, mut delivery: Delivery) {
+    fn forward_kept(&mut self, now: Now, mut delivery: Delivery, is_late: bool) {
         let Some(target) = delivery.targets.pop() else { return };
         let Some(partition) = partition_of(&target) else { return };
         let mut body = BytesMut::new();
         delivery.as_ref().encode_into(&mut body);
         let body = body.freeze();
-        if self.ownership.handles(partition, now.ms) {
+        if is_late || self.ownership.handles(partition, now.ms) {
             self.forward_copy(&target, partition, &body);
         }
         if self.membership.has_live_peer() {
@@ -231,34 +342,33 @@ impl Router {
         }
     }
 
-    /// What the stream says of itself. `heard` tells that it said so after we had begun to listen.
+    /// What the stream says of itself. `heard` tells that it was asked after we had begun to listen, or last asked for
+    /// a look.
     pub(super) fn on_stream(&mut self, now: Now, epoch: &str, last: u64, heard: bool) {
+        if self.stream.is_doubted && !heard {
+            return;
+        }
         if self.stream.epoch.as_deref() != Some(epoch) {
-            if self.stream.epoch.is_some() {
-                self.stream.cut_off();
-            }
-            self.stream.epoch = Some(epoch.into());
-            self.stream.recent.clear();
-            self.stream.recent_bytes = 0;
+            self.stream.begin_anew(epoch);
         }
-        if heard && matches!(self.phase, Phase::Live | Phase::Leaving { .. }) {
-            self.stream.processed.get_or_insert(last);
+        if !heard || !matches!(self.phase, Phase::Live | Phase::Leaving { .. }) {
+            return;
         }
+        self.stream.is_doubted = false;
+        self.stream.order.note_end(now.ms, last, self.stream.waiting_from.take());
         self.stream.waiting_bytes = 0;
-        let waiting = std::mem::take(&mut self.stream.waiting);
-        if !waiting.is_empty() {
-            self.stream.last_copy = 0;
-        }
-        for Waiting { subject, headers, payload } in waiting {
-            let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (&**name, &**value)).collect();
-            let headers: &[(&str, &str)] = &headers;
-            self.on_kept(now, Request { subject: &subject, reply: None, headers: &headers, payload: &payload });
+        for copy in mem::take(&mut self.stream.waiting) {
+            copy.with_request(|request| {
+                if let Some((subject, stored)) = place_of(request.headers) {
+                    self.take_or_hold(now, &subject, stored, &request, true);
+                }
+            });
         }
     }
 
     /// Forwards again what the former owner of our new partitions may not have.
     pub(super) fn forward_recent(&mut self, now: Now, gained: &[Gained]) {
-        let recent = std::mem::take(&mut self.stream.recent);
+        let recent = mem::take(&mut self.stream.recent);
         for copy in &recent {
             let is_gained = gained.iter().any(|gained| gained.partition == copy.partition);
             if is_gained && now.ms <= copy.at_ms + KEPT_RECENT_MS {
