@@ -297,6 +297,8 @@ pub struct HubCells {
     pub packets: Cell,
     pub packets_fenced: Cell,
     pub packet_holes: Cell,
+    pub handover_waits: Cell,
+    pub handover_waits_given_up: Cell,
     pub packets_malformed: Cell,
     pub published: Cell,
     pub publish_failed: Cell,

@@ -12,8 +12,9 @@ use holdfast_protocol::limits::PARTITIONS;
 use holdfast_protocol::position::Position;
 use holdfast_protocol::wire::{
     AckPart, Answer, Ask, Capacity, Cause, Change, Command, CommandItem, Condition, Content, Delivery, Discover, Fence,
-    Item, Kept, Leaving, NodeBeat, NodeBound, NodeState, Packet, PacketBuilder, ReceiptAsk, ReceiptPart, Report,
-    RosterBatch, RouterBeat, RouterBound, RouterState, Snapshot, SnapshotEntry, Target, TraceContext, WireError,
+    HandedOver, Handled, Item, Kept, Lane, Leaving, Lingering, Move, MoveStep, NodeBeat, NodeBound, NodeState, Packet,
+    PacketBuilder, ReceiptAsk, ReceiptPart, Report, RosterBatch, RouterBeat, RouterBound, RouterState, Snapshot,
+    SnapshotEntry, Target, TraceContext, WireError,
 };
 
 fn node() -> NodeId {
@@ -121,6 +122,7 @@ fn router_beat() -> RouterBeat {
         number: 5,
         term: 6,
         live: vec![router()],
+        moving: true,
         fences: vec![Fence { router: router(), term: 4 }],
         kept: Position::new("e1", 17),
         capacity: Capacity { takers: 3, spare_handshakes: 1500, leaving: 900, rate_milli: 33_333 },
@@ -165,6 +167,19 @@ fn snapshot() -> RouterBound {
     RouterBound::Snapshot(Snapshot { node: node(), seq: 3, part: 1, last: true, entries })
 }
 
+fn handled() -> RouterBound {
+    let end = HandedOver { packets: vec![(node(), 300)], facts: vec![7] };
+    let keys = vec![1, u64::MAX];
+    let (from, mover) = (router(), router());
+    let gone = Lingering { user: "ana".into(), left_ms: 300, node: node(), seq: 9, cause: Cause::Close };
+    let lingering = vec![gone];
+    RouterBound::Handled(Handled { from, mover, number: 2, lane: Lane::Ctl, keys, lingering, end: Some(end) })
+}
+
+fn a_move() -> Move {
+    Move { mover: router(), number: 300, step: MoveStep::Start, before: vec![], after: vec![router()] }
+}
+
 type Again = fn(Bytes) -> Result<Bytes, WireError>;
 
 /// Each message: its file, its bytes, and how it is read and written again.
@@ -182,6 +197,9 @@ fn messages() -> Vec<(&'static str, Bytes, Again)> {
             node_bound,
         ),
         ("snapshot_ask", NodeBound::SnapshotAsk { router: router() }.encode(), node_bound),
+        ("packet_after", packet(vec![Item::After { router: router(), number: 300 }]).encode(), node_bound),
+        ("handled", handled().encode(), router_bound),
+        ("move", a_move().encode(), |bytes| Move::decode(bytes).map(|step| step.encode())),
         ("ping", NodeBound::Ping.encode(), node_bound),
         ("report", report().encode(), router_bound),
         ("snapshot", snapshot().encode(), router_bound),

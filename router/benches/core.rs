@@ -48,6 +48,7 @@ impl Rig {
                 Action::Ping(node) => self.router.apply(now, Event::NodeAnswered(node)),
                 Action::Discover(_)
                 | Action::Answer { .. }
+                | Action::Publish { .. }
                 | Action::Fact { .. }
                 | Action::OpenWork
                 | Action::CloseWork

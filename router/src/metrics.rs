@@ -38,6 +38,8 @@ pub struct Metrics {
     resync_ms: IntCounter,
     evictions: IntCounter,
     partition_moves: IntCounter,
+    moves: IntCounterVec,
+    inherited: IntCounterVec,
     holds: IntCounter,
     kept_headers_ignored: IntCounter,
     kept_repeated: IntCounter,
@@ -147,6 +149,13 @@ impl Metrics {
             resync_ms: r.counter("resync_milliseconds_total", "Time from asking for a roster to having it.")?,
             evictions: r.counter("registry_stale_evictions_total", "Gateways given up without a word from them.")?,
             partition_moves: r.counter("partition_moves_total", "Partitions that became this router's.")?,
+            moves: r.counters("moves_total", "Orderly comings and goings of this router.", &["result"])?,
+            inherited: r.counters(
+                "inherited_total",
+                "While routers came or went: messages kept for their former owner, of which it had handled, and former \
+                 owners not waited for.",
+                &["what"],
+            )?,
             kept_headers_ignored: r.counter(
                 "kept_headers_ignored_total",
                 "Malformed headers of kept messages, which count for nothing.",
@@ -191,6 +200,12 @@ impl Metrics {
         for result in ["complete", "late"] {
             self.receipts.with_label_values(&[result]);
         }
+        for result in ["complete", "unordered"] {
+            self.moves.with_label_values(&[result]);
+        }
+        for what in ["kept", "second", "early"] {
+            self.inherited.with_label_values(&[what]);
+        }
     }
 
     /// Counts an internal message that could not be read.
@@ -225,6 +240,11 @@ impl Metrics {
         self.resync_ms.inc_by(tally.resync_ms - was.resync_ms);
         self.evictions.inc_by(tally.nodes_lost - was.nodes_lost);
         self.partition_moves.inc_by(tally.partition_moves - was.partition_moves);
+        self.moves.with_label_values(&["complete"]).inc_by(tally.moves - was.moves);
+        self.moves.with_label_values(&["unordered"]).inc_by(tally.moves_unordered - was.moves_unordered);
+        self.inherited.with_label_values(&["kept"]).inc_by(tally.inherited - was.inherited);
+        self.inherited.with_label_values(&["second"]).inc_by(tally.inherited_seconds - was.inherited_seconds);
+        self.inherited.with_label_values(&["early"]).inc_by(tally.inherited_early - was.inherited_early);
         self.kept_headers_ignored.inc_by(tally.kept_headers_ignored - was.kept_headers_ignored);
         self.kept_repeated.inc_by(tally.kept_repeated - was.kept_repeated);
         self.kept_second.inc_by(tally.kept_second - was.kept_second);

@@ -270,8 +270,7 @@ impl Pump {
                 self.announcement = Announcement::AwaitsRouter(now.ms);
             }
             Announcement::AwaitsRouter(since_ms)
-                if (self.router.is_settled(now.ms)
-                    && self.kept.as_ref().is_none_or(|kept| kept.listening.has_looked()))
+                if (self.router.is_settled() && self.kept.as_ref().is_none_or(|kept| kept.listening.has_looked()))
                     || now.ms >= since_ms + ANNOUNCEMENT_DELAY_MAX_MS =>
             {
                 self.announcement = Announcement::Made;
@@ -294,7 +293,7 @@ impl Pump {
 
     fn carry(&mut self, now: Now) {
         let gauges = self.router.gauges(now.ms);
-        self.metrics.carry(self.router.tally(), &gauges);
+        self.metrics.carry(&self.router.tally(), &gauges);
         if !self.stopping {
             if gauges.live {
                 self.conditions.live.met();
@@ -337,6 +336,7 @@ impl Pump {
             Action::Fact { subject, body } => {
                 self.publish(Outgoing { subject, payload: body, ..Default::default() });
             }
+            Action::Publish { subject, payload } => self.publish(Outgoing { subject, payload, ..Default::default() }),
             Action::Answer { to, body } => self.answer(to.into_string(), body),
             Action::OpenWork => {
                 self.work = Some(Work::open(&self.bus, &self.subjects, self.kept.is_some()).await?);

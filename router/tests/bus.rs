@@ -111,7 +111,7 @@ fn handle(id: NodeId, bound: NodeBound, seen: &Mutex<Seen>) -> Option<(NodeId, R
                         seen.deliveries.push(delivery);
                     }
                     Item::Ask { number, .. } => report.answers.push(Answer { number, total: 3, entries: vec![] }),
-                    Item::Command(_) => {}
+                    Item::Command(_) | Item::After { .. } => {}
                 }
             }
             return Some((packet.router, report));

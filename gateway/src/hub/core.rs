@@ -12,6 +12,7 @@ use holdfast_protocol::wire::{Cause, Discover, NodeState, RouterBeat, RouterBoun
 
 use super::departure::Departure;
 use super::edge::{Edge, Publication, Unsent};
+use super::handover::Handovers;
 use super::held::Held;
 use super::kept::{Kept, Resumer};
 use super::receipts::Receipts;
@@ -83,6 +84,7 @@ pub struct Hub {
     pub(super) departure: Departure,
     pub(super) roster: Roster,
     pub(super) routers: Routers,
+    pub(super) handovers: Handovers,
     pub(super) receipts: Receipts,
     pub(super) upstream: Upstream,
     pub(super) kept: Kept,
@@ -115,6 +117,7 @@ impl Hub {
         Self {
             roster: Roster::new(settings.node, settings.shards),
             routers: Routers::default(),
+            handovers: Handovers::default(),
             receipts: Receipts::new(PART_BYTES_MAX),
             kept: Kept::new(settings.kept_stream.clone()),
             sessions: Sessions::new(subjects.exchange(settings.node)),
@@ -246,6 +249,7 @@ impl Hub {
                     self.tell_lost(now, edge);
                 }
                 self.on_mark(now, edge, beat.kept.as_ref());
+                self.go_on(now, edge);
                 if beat.state != RouterState::Joining {
                     self.departure.hear(now.ms, beat.capacity);
                     self.note_routers(now, edge);
@@ -315,6 +319,7 @@ impl Hub {
             self.refuse_late(now, edge);
             self.tick_kept(now, edge);
             self.tick_departure(now, edge);
+            self.go_on(now, edge);
             self.cells.receipts_expired.add(self.receipts.expire(now.ms));
             self.routers.forget_silent(now.ms);
             self.note_routers(now, edge);
@@ -374,12 +379,6 @@ impl Hub {
         for shard in 0..self.settings.shards {
             edge.to_shard(shard, message.clone());
         }
-    }
-
-    /// Packets to this node were lost: clients are told, and kept messages read back.
-    pub(super) fn tell_lost(&mut self, now: Now, edge: &mut dyn Edge) {
-        self.to_all_shards(edge, &ToShard::Lost);
-        self.start_reconcile(now, edge);
     }
 
     pub(super) fn malformed(&self, what: &'static str, error: WireError) {

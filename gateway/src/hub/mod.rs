@@ -12,6 +12,7 @@ mod departure;
 mod edge;
 mod ending;
 mod facts;
+mod handover;
 mod held;
 mod kept;
 mod life;

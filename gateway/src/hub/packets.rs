@@ -6,7 +6,7 @@ use bytes::Bytes;
 use holdfast_daemon::spans::Span;
 use holdfast_protocol::id::NodeId;
 use holdfast_protocol::wire::{
-    Ask, Command, CommandItem, Delivery, Item, NodeBound, Packet, ReceiptPart, RouterBound, Target,
+    Ask, Command, CommandItem, Delivery, NodeBound, Packet, ReceiptPart, RouterBound, Target,
 };
 
 use super::core::Hub;
@@ -53,17 +53,16 @@ impl Hub {
                 return;
             }
         }
-        let router = packet.router;
-        for item in packet.items {
-            match item {
-                Item::Deliver(delivery) => self.on_delivery(now, edge, router, delivery),
-                Item::Command(item) => self.on_command(now, edge, router, item),
-                Item::Ask { number, ask } => self.on_question(now, edge, router, number, ask),
-            }
-        }
+        self.take_items(now, edge, packet.router, packet.items);
     }
 
-    fn on_delivery(&mut self, now: Now, edge: &mut dyn Edge, router: NodeId, delivery: Delivery) {
+    /// Packets to this node were lost: clients are told, and kept messages read back.
+    pub(super) fn tell_lost(&mut self, now: Now, edge: &mut dyn Edge) {
+        self.to_all_shards(edge, &ToShard::Lost);
+        self.start_reconcile(now, edge);
+    }
+
+    pub(super) fn on_delivery(&mut self, now: Now, edge: &mut dyn Edge, router: NodeId, delivery: Delivery) {
         let span = traces::passing(&delivery);
         let shared = SharedDelivery::new(delivery, router).traced(span.as_ref().map(Span::context));
         self.pass_delivery(now, edge, shared);
@@ -87,7 +86,7 @@ impl Hub {
         }
     }
 
-    fn on_command(&mut self, now: Now, edge: &mut dyn Edge, router: NodeId, item: CommandItem) {
+    pub(super) fn on_command(&mut self, now: Now, edge: &mut dyn Edge, router: NodeId, item: CommandItem) {
         let receipt = item.receipt.map(|ask| ReceiptRef { router, number: ask.number });
         if let Command::Drain | Command::Uncordon | Command::Shed { .. } = item.command {
             let part = self.on_node_command(now, edge, &item.command);
@@ -130,7 +129,7 @@ impl Hub {
         ReceiptPart { matched: affected, written: affected, ..ReceiptPart::default() }
     }
 
-    fn on_question(&mut self, now: Now, edge: &mut dyn Edge, router: NodeId, number: u64, ask: Ask) {
+    pub(super) fn on_question(&mut self, now: Now, edge: &mut dyn Edge, router: NodeId, number: u64, ask: Ask) {
         let (target, limit) = match &ask {
             Ask::User { user } => (Target::User(user.clone()), usize::MAX),
             Ask::Room { room, limit, .. } => (Target::Room(room.clone()), *limit as usize),

@@ -137,6 +137,12 @@ impl Routers {
         least
     }
 
+    /// Whether this packet of the router has come, or nothing of it counts any more.
+    pub(super) fn has_passed(&self, id: NodeId, number: u64) -> bool {
+        let came = |router: &Router| router.next_packet.is_none_or(|next| next > number);
+        self.routers.get(&id).is_some_and(came) || self.fences.contains_key(&id)
+    }
+
     fn live(&self, now_ms: u64) -> impl Iterator<Item = &Router> {
         self.routers.values().filter(move |router| {
             router.state != RouterState::Joining && now_ms.saturating_sub(router.heard_ms) <= LIVE_MS

@@ -111,6 +111,7 @@ impl Scene {
             number: 1,
             term: 1,
             live,
+            moving: false,
             fences,
             kept: None,
             capacity: Capacity::default(),
@@ -184,7 +185,7 @@ impl Scene {
         let published = self.published(&format!("hf.int.router.{}", router(number)));
         let reports = published.into_iter().map(|it| match RouterBound::decode(it.payload).expect("ours") {
             RouterBound::Report(report) => report,
-            RouterBound::Snapshot(snapshot) => panic!("{snapshot:?}"),
+            other @ (RouterBound::Snapshot(_) | RouterBound::Handled(_)) => panic!("{other:?}"),
         });
         reports.collect()
     }
@@ -194,7 +195,7 @@ impl Scene {
         let published = self.published(&format!("hf.int.router.{}", router(1)));
         let parts = published.into_iter().map(|it| match RouterBound::decode(it.payload).expect("ours") {
             RouterBound::Snapshot(snapshot) => snapshot,
-            RouterBound::Report(report) => panic!("{report:?}"),
+            other @ (RouterBound::Report(_) | RouterBound::Handled(_)) => panic!("{other:?}"),
         });
         parts.collect()
     }

@@ -206,6 +206,8 @@ impl GatewayCollector {
             ("packets_total", "Packets from routers", &hub.packets),
             ("packets_fenced_total", "Packets of routers that were given up", &hub.packets_fenced),
             ("packet_holes_total", "Holes in a router's packet numbers", &hub.packet_holes),
+            ("handover_waits_total", "Times packets of a new owner waited for a former one's", &hub.handover_waits),
+            ("handover_waits_given_up_total", "Times they waited in vain", &hub.handover_waits_given_up),
             ("packets_malformed_total", "Internal messages that could not be read", &hub.packets_malformed),
             ("upstream_published_total", "Client messages published", &hub.published),
             ("upstream_failed_total", "Client messages that could not be published", &hub.publish_failed),

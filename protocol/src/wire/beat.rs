@@ -96,8 +96,10 @@ pub struct RouterBeat {
     pub number: u64,
     /// The highest term it knows.
     pub term: u64,
-    /// Whom it holds for live, itself included where it is.
+    /// Who shares the partitions as it sees it, itself included where it has a share: moves are through.
     pub live: Vec<NodeId>,
+    /// Whether it knows of a move that is under way.
+    pub moving: bool,
     /// Whom it gave up, until they are heard again.
     pub fences: Vec<Fence>,
     /// How far it has processed the stream of kept messages: packets of messages before went out before this beat.
@@ -180,6 +182,7 @@ impl RouterBeat {
         w.u64(self.number);
         w.u64(self.term);
         w.list(&self.live, |w, router| w.node(*router));
+        w.bool(self.moving);
         w.list(&self.fences, |w, fence| {
             w.node(fence.router);
             w.u64(fence.term);
@@ -207,12 +210,13 @@ impl RouterBeat {
         };
         let (number, term) = (r.u64()?, r.u64()?);
         let live = r.list(Reader::node)?;
+        let moving = r.bool()?;
         let fences = r.list(|r| Ok(Fence { router: r.node()?, term: r.u64()? }))?;
         let kept = r.option(Reader::position)?;
         let capacity =
             Capacity { takers: r.u64()?, spare_handshakes: r.u64()?, leaving: r.u64()?, rate_milli: r.u64()? };
         r.end()?;
-        Ok(Self { router, state, number, term, live, fences, kept, capacity })
+        Ok(Self { router, state, number, term, live, moving, fences, kept, capacity })
     }
 }
 

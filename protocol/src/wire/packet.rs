@@ -59,6 +59,13 @@ pub enum Item {
         /// What is asked.
         ask: Ask,
     },
+    /// What follows was another router's: it comes after this packet of that one.
+    After {
+        /// The former owner.
+        router: NodeId,
+        /// The number of its last packet that matters.
+        number: u64,
+    },
 }
 
 /// A command and whom it applies to.
@@ -271,6 +278,11 @@ impl Item {
                 w.u64(*number);
                 ask.write(w);
             }
+            Self::After { router, number } => {
+                w.u8(3);
+                w.node(*router);
+                w.u64(*number);
+            }
         }
     }
 
@@ -283,6 +295,7 @@ impl Item {
                 receipt: r.option(ReceiptAsk::read)?,
             }),
             2 => Self::Ask { number: r.u64()?, ask: Ask::read(r)? },
+            3 => Self::After { router: r.node()?, number: r.u64()? },
             _ => return Err(WireError::Malformed("the kind of an item")),
         })
     }

@@ -1,8 +1,10 @@
-//! What a node tells one router: what became of its packets, answers to its questions, and whole rosters.
+//! What is meant for one router: what became of its packets on a node, answers to its questions, whole rosters, and what
+//! other routers hand over to it.
 
 use bytes::{Bytes, BytesMut};
 
 use super::codec::{Reader, WireError, Writer};
+use super::moves::Handled;
 use super::text::Text;
 use crate::id::{ConnectionId, NodeId};
 
@@ -13,6 +15,8 @@ pub enum RouterBound {
     Report(Report),
     /// A part of a node's roster.
     Snapshot(Snapshot),
+    /// What a former owner of our partitions has handled.
+    Handled(Handled),
 }
 
 /// What became of a router's work on one node.
@@ -110,6 +114,10 @@ impl RouterBound {
                 w.u8(1);
                 snapshot.write(&mut w);
             }
+            Self::Handled(handled) => {
+                w.u8(2);
+                handled.write(&mut w);
+            }
         }
         buffer.freeze()
     }
@@ -123,6 +131,7 @@ impl RouterBound {
         let message = match r.u8()? {
             0 => Self::Report(Report::read(&mut r)?),
             1 => Self::Snapshot(Snapshot::read(&mut r)?),
+            2 => Self::Handled(Handled::read(&mut r)?),
             _ => return Err(WireError::Malformed("the kind of a message to a router")),
         };
         r.end()?;

@@ -5,7 +5,7 @@ use holdfast_protocol::id::NodeId;
 use holdfast_protocol::send::SendOptions;
 use holdfast_protocol::subject::{self, Address, Kind as Traffic, SubjectError};
 use holdfast_protocol::token;
-use holdfast_protocol::wire::{self, Command, CommandItem, Item, ReceiptAsk, TargetRef};
+use holdfast_protocol::wire::{self, Command, CommandItem, Item, Lane, ReceiptAsk, TargetRef};
 use smallvec::SmallVec;
 
 use super::Router;
@@ -23,10 +23,13 @@ impl Router {
         if !self.may_handle(now) {
             return;
         }
+        if self.handover.is_step(Lane::Ctl, request.subject) {
+            return self.on_step(now, Lane::Ctl, request.payload);
+        }
         match self.settings.subjects.parse_address(Traffic::Ctl, request.subject) {
             Ok((Address::One(target), partition)) => {
                 let partition = partition.unwrap_or_else(|| subject::partition_of_target(&target));
-                let Some(job) = self.job(now, partition, Kind::Command, &request) else { return };
+                let Some(job) = self.job(now, Lane::Ctl, partition, Kind::Command, &request) else { return };
                 let mut slots = Vec::new();
                 let reference = self.nodes_of(&target, &mut slots);
                 self.command(now, &job, &request, Audience::Connections, reference.as_slice(), &slots);
@@ -41,7 +44,7 @@ impl Router {
                 Some(partition) if error == SubjectError::Unknown => {
                     self.command_node(now, partition, None, &request);
                 }
-                _ => self.refuse_subject(now, Kind::Command, &request, error),
+                _ => self.refuse_subject(now, Lane::Ctl, Kind::Command, &request, error),
             },
         }
     }
@@ -52,7 +55,7 @@ impl Router {
     }
 
     fn command_node(&mut self, now: Now, partition: usize, node: Option<NodeId>, request: &Request<'_>) {
-        let Some(job) = self.job(now, partition, Kind::Command, request) else { return };
+        let Some(job) = self.job(now, Lane::Ctl, partition, Kind::Command, request) else { return };
         let slots: SmallVec<[Slot; 1]> = node.and_then(|node| self.fleet.slot(node)).into_iter().collect();
         self.command(now, &job, request, Audience::Node, &[], &slots);
     }

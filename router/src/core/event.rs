@@ -108,6 +108,13 @@ pub enum Action {
     Beat(Bytes),
     /// Publish our discovery.
     Discover(Bytes),
+    /// Publish something for other routers.
+    Publish {
+        /// Its subject.
+        subject: String,
+        /// Its payload.
+        payload: Bytes,
+    },
     /// Answer a publisher.
     Answer {
         /// Its reply subject.

@@ -147,6 +147,11 @@ impl Fleet {
         self.nodes.iter_mut().flatten()
     }
 
+    /// The number of the last packet to each node.
+    pub(super) fn packets(&self) -> impl Iterator<Item = (NodeId, u64)> {
+        self.nodes.iter().flatten().map(|node| (node.id, node.number))
+    }
+
     /// How many nodes there are.
     pub(super) fn len(&self) -> usize {
         self.slots.len()

@@ -3,11 +3,11 @@
 use holdfast_protocol::id::NodeId;
 use holdfast_protocol::limits::PARTITIONS;
 use holdfast_protocol::token;
-use holdfast_protocol::wire::{Discover, NodeBound, RouterBeat, RouterState};
+use holdfast_protocol::wire::{Discover, Lane, NodeBound, RouterBeat, RouterState};
 
 use super::event::{Action, Now};
-use super::membership::Outcome;
-use super::ownership::{Change, Gained};
+use super::membership::{Change, Outcome};
+use super::ownership::Gained;
 use super::presence::Duty;
 use super::settings::{BEAT_INTERVAL_MS, HANDOVER_MS, HOLD_MAX_MS, JOIN_WAIT_MS, LEAVE_MAX_MS};
 use super::sync::{Reason, Sync};
@@ -54,7 +54,7 @@ impl Router {
     /// Forgets our partitions, but not whose they are now.
     fn own_nothing(&mut self, now: Now) {
         self.ownership.clear();
-        self.ownership.change(now.ms, &self.membership.live(), Change::Orderly);
+        self.ownership.change(now.ms, &self.membership.live());
     }
 
     /// Stops handling at once; what is held is thrown away and counted.
@@ -67,6 +67,7 @@ impl Router {
         self.tally.drop(Dropped::PacketCutOff, u64::from(packed > 0));
         self.tally.drop(Dropped::ReceiptCutOff, self.receipts.discard() as u64);
         self.tally.drop(Dropped::QueryCutOff, self.questions.discard() as u64);
+        self.tally.drop(Dropped::InheritedCutOff, self.handover.discard() as u64);
         self.stream.cut_off();
         self.membership.restart(now.ms);
         self.own_nothing(now);
@@ -121,12 +122,14 @@ impl Router {
             self.stop_and_rejoin(now);
             return;
         }
-        let Some(change) = outcome.change else { return };
-        if change == Change::Orderly && self.membership.has_live_peer() {
-            // The others hear of it a little later than we do.
-            self.overlap_until_ms = now.ms + HANDOVER_MS + BEAT_INTERVAL_MS;
+        let inherited = self.lose_routers(now, &outcome.gone);
+        if let Some(heard_ms) = outcome.crashed_heard_ms {
+            let since_ms = heard_ms.saturating_sub(FACTS_REPEATED_MS);
+            self.presence.take_over(since_ms, |partition| inherited & 1 << partition != 0);
         }
-        let gained = self.ownership.change(now.ms, &self.membership.live(), change);
+        self.handle_released(now);
+        let Some(change) = outcome.change else { return };
+        let gained = self.ownership.change(now.ms, &self.membership.live());
         if change == Change::Crash {
             // The one we gave up must hear of it before it hears itself again, and so must the nodes.
             self.send_beat(now);
@@ -135,22 +138,18 @@ impl Router {
             return;
         }
         self.tally.partition_moves += gained.len() as u64;
-        self.take_over(now, &gained, outcome.crashed_heard_ms);
+        self.take_over(now, &gained);
         self.forward_recent(now, &gained);
     }
 
     /// Sees to what the former owner of our new partitions may have left undone.
-    fn take_over(&mut self, now: Now, gained: &[Gained], crashed_heard_ms: Option<u64>) {
-        let (mut ours, mut nobodys) = ([false; PARTITIONS], [false; PARTITIONS]);
+    fn take_over(&mut self, now: Now, gained: &[Gained]) {
+        let mut nobodys = [false; PARTITIONS];
         for Gained { partition, was_nobodys } in gained {
-            ours[*partition] = true;
             nobodys[*partition] = *was_nobodys;
         }
         if nobodys.contains(&true) {
             self.presence.take_over(0, |partition| nobodys[partition]);
-        }
-        if let Some(heard_ms) = crashed_heard_ms {
-            self.presence.take_over(heard_ms.saturating_sub(FACTS_REPEATED_MS), |partition| ours[partition]);
         }
         for Gained { partition, .. } in gained {
             let users: Vec<Box<str>> = self.table.contested(*partition).map(Box::from).collect();
@@ -171,11 +170,12 @@ impl Router {
         self.phase = Phase::Live;
         self.was_whole = true;
         self.actions.push(Action::OpenWork);
-        // Until our beat is back.
-        self.overlap_until_ms = now.ms + BEAT_INTERVAL_MS;
         if !self.membership.has_live_peer() {
             // Nobody else would handle what comes before our beat is back.
             let outcome = self.membership.assume_live();
+            if self.membership.declared().next().is_none() {
+                self.handover.set_owners(&[self.me]);
+            }
             self.follow(now, &outcome);
         }
         self.send_beat(now);
@@ -194,19 +194,31 @@ impl Router {
 
     fn left(&mut self, now: Now) {
         // A last beat as one that joins: nodes need not wait for our acknowledgements any more.
-        let beat = self.membership.beat(now.ms, RouterState::Joining, None);
+        let beat = self.membership.beat(now.ms, RouterState::Joining, (Vec::new(), false), None);
         if self.phase != Phase::Away {
             self.fleet.flush(self.membership.term(), None, &mut self.actions);
+            self.tell_heirs(now);
             self.actions.push(Action::Beat(beat.encode()));
         }
         self.phase = Phase::Left;
         self.actions.push(Action::Left);
     }
 
+    /// Whether nothing is ours any more, or nobody is there to take it.
+    fn has_handed_over(&self, now: Now, since_ms: u64) -> bool {
+        if !self.ownership.idle(now.ms) || !self.handover.is_told() {
+            return false;
+        }
+        let owners = self.handover.owners();
+        let is_last = owners == [self.me] && !self.membership.has_live_peer();
+        !owners.contains(&self.me) || is_last && now.ms >= since_ms + HANDOVER_MS
+    }
+
     fn send_beat(&mut self, now: Now) {
         self.beat_ms = now.ms;
         let state = self.announced_state();
-        let mut beat = self.membership.beat(now.ms, state, self.stream.sent());
+        let owners = (self.handover.owners(), !self.handover.is_quiet());
+        let mut beat = self.membership.beat(now.ms, state, owners, self.stream.sent());
         beat.capacity = self.fleet.capacity(now.ms);
         self.actions.push(Action::Beat(beat.encode()));
     }
@@ -228,13 +240,13 @@ impl Router {
                 self.see_to_holes(now);
                 self.fleet.show_numbers(now.ms, self.membership.term(), &mut self.actions);
             }
+            self.tick_moves(now);
         }
         self.expire(now);
         match self.phase {
             Phase::Joining { since_ms } if self.is_whole(now, since_ms) => self.go_live(now),
             Phase::Leaving { since_ms } => {
-                let handed_over = self.membership.live().binary_search(&self.me).is_err();
-                let done = handed_over && self.ownership.idle(now.ms) && self.receipts.is_empty();
+                let done = self.has_handed_over(now, since_ms) && self.receipts.is_empty();
                 if done || now.ms >= since_ms + LEAVE_MAX_MS {
                     self.actions.push(Action::CloseWork);
                     self.left(now);
@@ -269,9 +281,8 @@ impl Router {
         while self.questions.expire(now.ms, bytes_max, &mut self.actions) {
             self.tally.queries += 1;
         }
-        let (able, ownership) = (self.is_able(now), &self.ownership);
-        let duty =
-            |partition| if able && ownership.replies(partition, now.ms) { Duty::Publish } else { Duty::Remember };
+        let (able, lane) = (self.is_able(now), self.handover.lane(Lane::Ctl));
+        let duty = |partition| if able && lane.speaks(partition) { Duty::Publish } else { Duty::Remember };
         self.presence.tick(now, self.membership.has_live_peer(), duty);
         self.tally.drop(Dropped::Fact, self.presence.take_dropped());
         self.contest_again(now);

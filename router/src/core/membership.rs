@@ -9,7 +9,6 @@ use holdfast_protocol::id::NodeId;
 use holdfast_protocol::position::Position;
 use holdfast_protocol::wire::{Capacity, Fence, RouterBeat, RouterState};
 
-use super::ownership::Change;
 use super::settings::{ROUTER_SILENCE_MS, SELF_SILENCE_MS};
 
 /// Fences that are remembered: routers that crashed and never came back, the oldest forgotten first.
@@ -17,10 +16,23 @@ const FENCES_MAX: usize = 64;
 /// Beats of ours that may be under way.
 const UNDER_WAY_MAX: usize = 64;
 
+/// How the live set changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Change {
+    /// A router joined or left and said so.
+    Orderly,
+    /// A router went without a word.
+    Crash,
+}
+
 #[derive(Debug)]
 struct Peer {
     state: RouterState,
     heard_ms: u64,
+    /// Who shares the partitions, as it says.
+    owners: Vec<NodeId>,
+    /// Whether it knows of a move that is under way.
+    moving: bool,
 }
 
 /// What a beat or the passing of time changed.
@@ -32,6 +44,8 @@ pub(super) struct Outcome {
     pub(super) fenced: bool,
     /// When a router that crashed was last heard: what it did not get done since is ours to repeat.
     pub(super) crashed_heard_ms: Option<u64>,
+    /// Who is gone, and whether it had said that it was leaving.
+    pub(super) gone: Vec<(NodeId, bool)>,
 }
 
 /// What is known of the routers.
@@ -90,8 +104,33 @@ impl Membership {
         self.peers.values().any(|peer| peer.state == RouterState::Live)
     }
 
-    /// The next beat, with how far the stream of kept messages was processed; what the fleet can take is not known here.
-    pub(super) fn beat(&mut self, now_ms: u64, state: RouterState, kept: Option<Position>) -> RouterBeat {
+    /// Whether our beat that says we are live has come back.
+    pub(super) fn is_heard_live(&self) -> bool {
+        self.heard_of_me == Some(RouterState::Live)
+    }
+
+    /// Other routers that say they share the partitions, and with whom.
+    pub(super) fn declared(&self) -> impl Iterator<Item = (NodeId, &[NodeId])> {
+        self.peers
+            .iter()
+            .filter(|(router, peer)| peer.state != RouterState::Joining && peer.owners.contains(router))
+            .map(|(router, peer)| (*router, &*peer.owners))
+    }
+
+    /// Whether another router knows of a move that is under way.
+    pub(super) fn others_move(&self) -> bool {
+        self.peers.values().any(|peer| peer.moving)
+    }
+
+    /// The next beat, with who shares the partitions and how far the stream of kept messages was processed; what the
+    /// fleet can take is not known here.
+    pub(super) fn beat(
+        &mut self,
+        now_ms: u64,
+        state: RouterState,
+        (owners, moving): (Vec<NodeId>, bool),
+        kept: Option<Position>,
+    ) -> RouterBeat {
         self.number += 1;
         if self.under_way.len() == UNDER_WAY_MAX {
             self.under_way.pop_front();
@@ -102,7 +141,8 @@ impl Membership {
             state,
             number: self.number,
             term: self.term,
-            live: self.live(),
+            live: owners,
+            moving,
             fences: self.fences.iter().copied().collect(),
             kept,
             capacity: Capacity::default(),
@@ -180,8 +220,13 @@ impl Membership {
             }
             self.fences.remove(at);
         }
-        let peer = Peer { state: beat.state, heard_ms: now_ms };
+        let mut owners = beat.live.clone();
+        owners.sort_unstable();
+        let peer = Peer { state: beat.state, heard_ms: now_ms, owners, moving: beat.moving };
         let before = self.peers.insert(beat.router, peer).map(|peer| peer.state);
+        if beat.state == RouterState::Joining && matches!(before, Some(RouterState::Live | RouterState::Leaving)) {
+            outcome.gone.push((beat.router, before == Some(RouterState::Leaving)));
+        }
         outcome.change = match (before == Some(RouterState::Live), beat.state) {
             (false, RouterState::Live) | (true, RouterState::Leaving) => Some(Change::Orderly),
             // It stopped at once, and discards what it holds.
@@ -204,6 +249,7 @@ impl Membership {
             .collect();
         for router in silent {
             let Some(peer) = self.peers.remove(&router) else { continue };
+            outcome.gone.push((router, false));
             if peer.state == RouterState::Live {
                 outcome.change = Some(Change::Crash);
                 let heard = outcome.crashed_heard_ms.map_or(peer.heard_ms, |ms| ms.min(peer.heard_ms));
@@ -234,7 +280,7 @@ mod tests {
     }
 
     fn live_beat(from: &mut Membership, now_ms: u64) -> RouterBeat {
-        from.beat(now_ms, RouterState::Live, None)
+        from.beat(now_ms, RouterState::Live, (vec![], false), None)
     }
 
     /// Two routers that know each other, both live at 0.
@@ -272,7 +318,7 @@ mod tests {
         a.hear(1000, &old);
         assert!(!a.is_proven(1000) && a.live().is_empty());
 
-        let fresh = a.beat(1001, RouterState::Joining, None);
+        let fresh = a.beat(1001, RouterState::Joining, (vec![], false), None);
         a.hear(1002, &fresh);
         assert!(a.is_proven(1003));
     }
@@ -312,7 +358,7 @@ mod tests {
         assert!(b.hear(730, &beat).fenced);
         assert!(!b.hear(740, &beat).fenced, "obeyed already");
         b.restart(740);
-        let joining = b.beat(740, RouterState::Joining, None);
+        let joining = b.beat(740, RouterState::Joining, (vec![], false), None);
         assert_eq!(a.hear(750, &joining).change, None);
         assert!(live_beat(&mut a, 760).fences.is_empty());
         let live = live_beat(&mut b, 770);
@@ -322,17 +368,17 @@ mod tests {
     #[test]
     fn one_who_leaves_is_no_crash_and_leaves_no_fence() {
         let (mut a, mut b) = pair();
-        let leaving = b.beat(10, RouterState::Leaving, None);
+        let leaving = b.beat(10, RouterState::Leaving, (vec![], false), None);
 
         assert_eq!(a.hear(20, &leaving).change, Some(Change::Orderly));
-        assert_eq!(a.tick(2000), Outcome::default());
+        assert_eq!(a.tick(2000), Outcome { gone: vec![(router(2), false)], ..Outcome::default() });
         assert!(live_beat(&mut a, 2000).fences.is_empty() && a.peers.is_empty());
     }
 
     #[test]
     fn one_who_starts_over_is_out_at_once() {
         let (mut a, mut b) = pair();
-        let joining = b.beat(10, RouterState::Joining, None);
+        let joining = b.beat(10, RouterState::Joining, (vec![], false), None);
         assert_eq!(a.hear(20, &joining).change, Some(Change::Crash));
         assert_eq!(a.live(), [router(1)]);
     }

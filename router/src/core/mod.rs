@@ -11,6 +11,7 @@ pub mod settings;
 pub mod tally;
 
 mod fleet;
+mod handover;
 mod membership;
 mod newest;
 mod ownership;
@@ -23,6 +24,7 @@ mod table;
 mod commands;
 mod kept;
 mod life;
+mod moves;
 mod queries;
 mod reports;
 mod roster;
@@ -33,10 +35,11 @@ mod tests;
 
 use bytes::BytesMut;
 use holdfast_protocol::id::NodeId;
-use holdfast_protocol::wire::RouterState;
+use holdfast_protocol::wire::{Lane, RouterState};
 
 use event::{Action, Event, Now, ServiceError};
 use fleet::Fleet;
+use handover::Handover;
 use membership::Membership;
 use newest::Contested;
 use ownership::Ownership;
@@ -88,10 +91,9 @@ pub struct Router {
     beat_ms: u64,
     /// Since when nothing is handled because our own voice has not come back; what is in hand is held.
     holding_since_ms: Option<u64>,
-    /// Until when two routers forward the same partitions.
-    overlap_until_ms: u64,
     membership: Membership,
     ownership: Ownership,
+    handover: Handover,
     fleet: Fleet,
     table: Table,
     presence: Presence,
@@ -142,9 +144,9 @@ impl Router {
             was_whole: false,
             beat_ms: 0,
             holding_since_ms: None,
-            overlap_until_ms: 0,
             membership: Membership::new(me),
             ownership: Ownership::new(me),
+            handover: Handover::new(me, &settings.subjects),
             fleet: Fleet::new(me),
             table: Table::new(settings.hash_seed),
             presence: Presence::new(settings.linger_ms, settings.facts_max, settings.hash_seed),
@@ -215,6 +217,7 @@ impl Router {
                 return;
             }
             self.fleet.flush(self.membership.term(), self.stream.processed(), &mut self.actions);
+            self.tell_heirs(now);
             self.stream.note_sent();
             if self.is_proven(now) {
                 let sent = self.presence.drain(&self.settings.subjects, facts_max, &mut self.actions);
@@ -230,8 +233,14 @@ impl Router {
     }
 
     /// What was counted so far.
-    pub const fn tally(&self) -> &Tally {
-        &self.tally
+    pub fn tally(&self) -> Tally {
+        let counted = self.handover.counted();
+        Tally {
+            inherited: counted.kept,
+            inherited_seconds: counted.seconds,
+            inherited_early: counted.impatient,
+            ..self.tally.clone()
+        }
     }
 
     /// Whether it handles what it owns.
@@ -239,9 +248,9 @@ impl Router {
         matches!(self.phase, Phase::Live)
     }
 
-    /// Whether it is live and no hand-over is under way, during which messages may come twice.
-    pub const fn is_settled(&self, now_ms: u64) -> bool {
-        self.is_live() && now_ms >= self.overlap_until_ms
+    /// Whether it is live, has its share, and knows of no move that is under way.
+    pub fn is_settled(&self) -> bool {
+        self.is_live() && self.handover.is_quiet() && self.handover.owners().contains(&self.me)
     }
 
     /// What there is at `now_ms`.
@@ -256,7 +265,7 @@ impl Router {
             connections: self.fleet.connections(),
             users: self.table.users() as u64,
             rooms: self.table.rooms() as u64,
-            partitions: self.ownership.owned() as u64,
+            partitions: u64::from(self.handover.lane(Lane::Send).mine().count_ones()),
             routers: self.membership.live().len() as u64,
             term: self.membership.term(),
             receipts: self.receipts.len() as u64,
@@ -266,7 +275,7 @@ impl Router {
 
     /// What is to be done about a transition of a key in this partition.
     fn duty(&self, now: Now, partition: usize) -> Duty {
-        let ours = self.is_able(now) && self.ownership.replies(partition, now.ms);
+        let ours = self.is_able(now) && self.handover.lane(Lane::Ctl).speaks(partition);
         if ours { Duty::Publish } else { Duty::Remember }
     }
 

@@ -1,29 +1,21 @@
-//! Which partitions are ours, by rendezvous hashing over the live routers, and what is still to be done for those that
-//! were. Knows no beats: it is told the live set and how it changed.
+//! Which partitions are ours where second copies do no harm (kept messages, and what is said again until it is done), by
+//! rendezvous hashing over the live routers; and what is still to be done for those that were. Knows no beats: it is told
+//! the live set. Live messages change hands more strictly: [`handover`](super::handover).
 
 use holdfast_protocol::id::NodeId;
 use holdfast_protocol::limits::PARTITIONS;
 
-use super::settings::{HANDOVER_MS, REPLIES_FROM_MS, REPLIES_UNTIL_MS};
+use super::settings::HANDOVER_MS;
 
 /// What is to be done for one partition. Times are monotonic milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Duty {
     /// Another router's business.
     None,
-    /// Ours; answers are ours from this moment on.
-    Owner { replies_from: u64 },
-    /// Handed over in order: forwarded until the first, answered until the second.
-    Former { handles_until: u64, replies_until: u64 },
-}
-
-/// How the live set changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Change {
-    /// A router joined or left and said so: both owners forward for a while.
-    Orderly,
-    /// A router went without a word: its partitions are taken at once.
-    Crash,
+    /// Ours.
+    Owner,
+    /// Handed over in order: forwarded until then.
+    Former { until: u64 },
 }
 
 /// A partition that became ours.
@@ -50,7 +42,7 @@ impl Ownership {
     }
 
     /// Follows a change of the live set; returns what became ours.
-    pub(super) fn change(&mut self, now_ms: u64, live: &[NodeId], change: Change) -> Vec<Gained> {
+    pub(super) fn change(&mut self, now_ms: u64, live: &[NodeId]) -> Vec<Gained> {
         let mut gained = Vec::new();
         for partition in 0..PARTITIONS {
             let owner = owner_of(partition, live);
@@ -58,17 +50,11 @@ impl Ownership {
             let duty = &mut self.duties[partition];
             let ours = owner == Some(self.me);
             *duty = match (*duty, ours) {
-                (kept @ Duty::Owner { .. }, true) => kept,
-                (Duty::Owner { .. }, false) => {
-                    // Without an heir nobody else answers meanwhile.
-                    let replies_until = now_ms + if owner.is_some() { REPLIES_UNTIL_MS } else { HANDOVER_MS };
-                    Duty::Former { handles_until: now_ms + HANDOVER_MS, replies_until }
-                }
-                (former, true) => {
+                (Duty::Owner, true) => Duty::Owner,
+                (Duty::Owner, false) => Duty::Former { until: now_ms + HANDOVER_MS },
+                (_, true) => {
                     gained.push(Gained { partition, was_nobodys: before.is_none() });
-                    let answering = matches!(former, Duty::Former { replies_until, .. } if now_ms < replies_until);
-                    let at_once = answering || change == Change::Crash || before.is_none();
-                    Duty::Owner { replies_from: now_ms + if at_once { 0 } else { REPLIES_FROM_MS } }
+                    Duty::Owner
                 }
                 (other, false) => other,
             };
@@ -86,23 +72,9 @@ impl Ownership {
     pub(super) const fn handles(&self, partition: usize, now_ms: u64) -> bool {
         match self.duties[partition] {
             Duty::None => false,
-            Duty::Owner { .. } => true,
-            Duty::Former { handles_until, .. } => now_ms < handles_until,
+            Duty::Owner => true,
+            Duty::Former { until } => now_ms < until,
         }
-    }
-
-    /// Whether answers and facts of the partition are ours to give.
-    pub(super) const fn replies(&self, partition: usize, now_ms: u64) -> bool {
-        match self.duties[partition] {
-            Duty::None => false,
-            Duty::Owner { replies_from } => now_ms >= replies_from,
-            Duty::Former { replies_until, .. } => now_ms < replies_until,
-        }
-    }
-
-    /// Partitions owned.
-    pub(super) fn owned(&self) -> usize {
-        self.duties.iter().filter(|duty| matches!(duty, Duty::Owner { .. })).count()
     }
 
     /// Whether anything is left to be done, as owner or former owner.
@@ -133,6 +105,10 @@ mod tests {
 
     fn router(n: u8) -> NodeId {
         NodeId::router([n; 8])
+    }
+
+    fn owned(ownership: &Ownership) -> usize {
+        ownership.duties.iter().filter(|duty| matches!(duty, Duty::Owner)).count()
     }
 
     #[test]
@@ -171,48 +147,45 @@ mod tests {
     }
 
     #[test]
-    fn an_orderly_change_overlaps_in_forwarding_and_less_in_answers() {
+    fn both_owners_forward_for_a_while() {
         let (me, other) = (router(1), router(2));
         let mut old = Ownership::new(me);
         let mut new = Ownership::new(other);
-        old.change(0, &[me], Change::Orderly);
-        new.change(0, &[me], Change::Orderly);
-        let gained = new.change(1000, &[me, other], Change::Orderly);
-        old.change(1000, &[me, other], Change::Orderly);
+        old.change(0, &[me]);
+        new.change(0, &[me]);
+        let gained = new.change(1000, &[me, other]);
+        old.change(1000, &[me, other]);
         assert!(!gained.is_empty() && gained.len() < PARTITIONS);
 
         for Gained { partition, .. } in gained {
             for ms in 1000..1400 {
                 assert!(old.handles(partition, ms) == (ms < 1300) && new.handles(partition, ms), "{ms}");
-                assert!(old.replies(partition, ms) || new.replies(partition, ms), "somebody answers at {ms}");
-                let both = old.replies(partition, ms) && new.replies(partition, ms);
-                assert_eq!(both, (1040..1150).contains(&ms), "{ms}");
             }
         }
-        assert!(old.owned() + new.owned() == PARTITIONS);
+        assert!(owned(&old) + owned(&new) == PARTITIONS);
     }
 
     #[test]
-    fn a_crash_is_taken_over_at_once() {
+    fn what_is_gained_is_handled_at_once() {
         let (me, other) = (router(1), router(2));
         let mut ownership = Ownership::new(me);
-        ownership.change(0, &[me, other], Change::Orderly);
-        let mine = ownership.owned();
+        ownership.change(0, &[me, other]);
+        let mine = owned(&ownership);
 
-        let gained = ownership.change(1000, &[me], Change::Crash);
+        let gained = ownership.change(1000, &[me]);
 
         assert_eq!(gained.len(), PARTITIONS - mine);
-        assert!((0..PARTITIONS).all(|p| ownership.handles(p, 1000) && ownership.replies(p, 1000)));
+        assert!((0..PARTITIONS).all(|p| ownership.handles(p, 1000)));
     }
 
     #[test]
-    fn the_last_to_leave_answers_until_it_is_gone() {
+    fn the_last_to_leave_handles_until_it_is_gone() {
         let me = router(1);
         let mut ownership = Ownership::new(me);
-        ownership.change(0, &[me], Change::Orderly);
-        ownership.change(1000, &[], Change::Orderly);
+        ownership.change(0, &[me]);
+        ownership.change(1000, &[]);
 
-        assert!(ownership.handles(5, 1299) && ownership.replies(5, 1299));
+        assert!(ownership.handles(5, 1299));
         assert!(!ownership.idle(1299) && ownership.idle(1300));
     }
 }

@@ -7,19 +7,22 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use foldhash::fast::FixedState;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use holdfast_protocol::fact::{FactBody, Transition, fact_id, rfc3339};
 use holdfast_protocol::id::NodeId;
 use holdfast_protocol::subject::Subjects;
 use holdfast_protocol::token;
-use holdfast_protocol::wire::Cause;
+use holdfast_protocol::wire::{Cause, Lingering as Told};
 
 use super::event::{Action, Now};
+use super::handover::hash_of_text;
 
 /// How long facts of others are remembered: longer than it takes to see that their owner is gone.
 const MEMORY_MS: u64 = 2_500;
 /// Facts of others that are remembered.
 const MEMORY_MAX: usize = 65_536;
+/// Lingering users that are told to others, and taken from them.
+const LINGERING_MAX: usize = 65_536;
 
 /// What is to be done about a transition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,7 +69,20 @@ pub(super) struct Presence {
     due: VecDeque<(u64, Box<str>)>,
     waiting: VecDeque<Fact>,
     memory: VecDeque<(u64, Fact)>,
+    /// While owners change: what was published, the oldest forgotten first.
+    log: Option<VecDeque<u64>>,
     dropped: u64,
+}
+
+impl Fact {
+    fn id(&self) -> String {
+        fact_id(self.transition, &self.key, self.position.node, self.position.seq)
+    }
+
+    /// The same in each router.
+    fn hash(&self) -> u64 {
+        hash_of_text(&self.id())
+    }
 }
 
 impl Presence {
@@ -79,6 +95,7 @@ impl Presence {
             due: VecDeque::new(),
             waiting: VecDeque::new(),
             memory: VecDeque::new(),
+            log: None,
             dropped: 0,
         }
     }
@@ -144,6 +161,12 @@ impl Presence {
     }
 
     fn publish(&mut self, fact: Fact) {
+        if let Some(log) = &mut self.log {
+            if log.len() == MEMORY_MAX {
+                log.pop_front();
+            }
+            log.push_back(fact.hash());
+        }
         if self.waiting.len() >= self.facts_max {
             self.waiting.pop_front();
             self.dropped += 1;
@@ -181,11 +204,60 @@ impl Presence {
         }
     }
 
+    /// Users of our keys that linger, for those who came later than they went.
+    pub(super) fn lingering(&self, now_ms: u64, ours: impl Fn(usize) -> bool) -> Vec<Told> {
+        let told = |(user, it): (&Box<str>, &Lingering)| {
+            let Position { node, seq, cause } = it.position;
+            Told { user: (**user).into(), left_ms: it.due_ms.saturating_sub(now_ms), node, seq, cause }
+        };
+        let ours = self.lingering.iter().filter(|(user, _)| ours(token::partition_of_key(user)));
+        ours.take(LINGERING_MAX).map(told).collect()
+    }
+
+    /// Lets users linger of whom another router told. Who is there again meanwhile never went: nothing is remembered of
+    /// their coming.
+    pub(super) fn inherit_lingering(&mut self, now: Now, told: &[Told], is_there: impl Fn(&str) -> bool) {
+        for Told { user, left_ms, node, seq, cause } in told {
+            let user = user.as_str();
+            if is_there(user) {
+                self.memory.retain(|(_, fact)| fact.transition != Transition::UserOnline || *fact.key != *user);
+            } else if !self.lingering.contains_key(user) && self.lingering.len() < LINGERING_MAX {
+                let due_ms = now.ms + (*left_ms).min(self.linger_ms);
+                let position = Position { node: *node, seq: *seq, cause: *cause };
+                self.lingering.insert(Box::from(user), Lingering { due_ms, position });
+                self.due.push_back((due_ms, Box::from(user)));
+            }
+        }
+        if !told.is_empty() {
+            self.due.make_contiguous().sort_by_key(|(due_ms, _)| *due_ms);
+        }
+    }
+
+    /// Whether what is published is to be noted, from now on.
+    pub(super) fn log(&mut self, is_wanted: bool) {
+        if self.log.is_some() != is_wanted {
+            self.log = is_wanted.then(VecDeque::new);
+        }
+    }
+
+    /// Hashes of the last facts that were noted, at most so many.
+    pub(super) fn logged(&self, limit: usize) -> Vec<u64> {
+        self.log.iter().flatten().rev().take(limit).copied().collect()
+    }
+
+    /// Publishes what is remembered of keys whose owner has handed over, from `since_ms` on, but for what that one has
+    /// published.
+    pub(super) fn inherit(&mut self, since_ms: u64, published: &[u64], ours: impl Fn(usize) -> bool) {
+        let published: HashSet<u64, FixedState> = published.iter().copied().collect();
+        self.memory.retain(|(at_ms, fact)| *at_ms < since_ms || !published.contains(&fact.hash()));
+        self.take_over(since_ms, ours);
+    }
+
     /// Hands out at most `limit` facts to publish.
     pub(super) fn drain(&mut self, subjects: &Subjects, limit: usize, actions: &mut Vec<Action>) -> usize {
         let count = limit.min(self.waiting.len());
         for fact in self.waiting.drain(..count) {
-            let Position { node, seq, cause } = fact.position;
+            let Position { node, cause, .. } = fact.position;
             let key = &*fact.key;
             let (user, room) = match fact.transition {
                 Transition::ConnectionOpened
@@ -198,7 +270,7 @@ impl Presence {
                 Transition::NodeLost => (None, None),
             };
             let body = FactBody {
-                id: &fact_id(fact.transition, key, node, seq),
+                id: &fact.id(),
                 time: &rfc3339(fact.unix_ms),
                 node: Some(node),
                 cause,
@@ -279,6 +351,27 @@ mod tests {
         assert_eq!(drained(&mut presence), ["hf.event.user.online.u"], "the first going is forgotten");
         presence.tick(at(5_300), false, |_| Duty::Publish);
         assert_eq!(drained(&mut presence), ["hf.event.user.offline.u"]);
+    }
+
+    #[test]
+    fn who_comes_later_hears_of_those_that_linger() {
+        let (mut old, mut new) = (presence(), presence());
+        old.user_went(at(100), "gone", position(2));
+        old.user_went(at(200), "back", position(3));
+        new.user_went(at(3_000), "other", position(1));
+        new.user_came(at(4_000), "back", position(4), Duty::Remember);
+
+        let told = old.lingering(4_100, |_| true);
+        new.inherit_lingering(at(4_100), &told, |user| user == "back");
+        new.take_over(0, |_| true);
+        new.tick(at(5_099), true, |_| Duty::Publish);
+        assert_eq!(drained(&mut new), [""; 0], "who is back never went");
+
+        new.tick(at(5_100), true, |_| Duty::Publish);
+        assert_eq!(drained(&mut new), ["hf.event.user.offline.gone"]);
+        new.tick(at(8_000), true, |_| Duty::Publish);
+        assert_eq!(drained(&mut new), ["hf.event.user.offline.other"]);
+        assert!(old.lingering(4_100, |_| false).is_empty());
     }
 
     #[test]

@@ -14,6 +14,7 @@ impl Router {
         match message {
             RouterBound::Report(report) => self.on_report(report),
             RouterBound::Snapshot(snapshot) => self.on_snapshot(now, snapshot),
+            RouterBound::Handled(handled) => self.on_handled(now, handled),
         }
     }
 

@@ -4,7 +4,7 @@ use holdfast_protocol::content;
 use holdfast_protocol::send::{HeaderError, ReceiptMode, SendOptions, parse_targets};
 use holdfast_protocol::subject::{self, Address, Kind as Traffic, SubjectError, Target};
 use holdfast_protocol::token;
-use holdfast_protocol::wire::{DeliveryRef, ReceiptAsk, TargetRef};
+use holdfast_protocol::wire::{DeliveryRef, Lane, ReceiptAsk, TargetRef};
 use smallvec::SmallVec;
 
 use super::Router;
@@ -35,10 +35,13 @@ impl Router {
         if !self.may_handle(now) {
             return;
         }
+        if self.handover.is_step(Lane::Send, request.subject) {
+            return self.on_step(now, Lane::Send, request.payload);
+        }
         match self.settings.subjects.parse_address(Traffic::Send, request.subject) {
             Ok((Address::One(target), partition)) => {
                 let partition = partition.unwrap_or_else(|| subject::partition_of_target(&target));
-                let Some(job) = self.job(now, partition, kind_of(&target), &request) else { return };
+                let Some(job) = self.job(now, Lane::Send, partition, kind_of(&target), &request) else { return };
                 match SendOptions::parse(request.headers) {
                     Ok(options) => self.send_one(now, &job, &target, &options, &request),
                     Err(error) => self.refuse_header(&job, &error),
@@ -47,7 +50,7 @@ impl Router {
             Ok((Address::Many, _)) => self.send_many(now, &request),
             // Sends know no nodes: the subject is refused before this.
             Ok((Address::Node(_), _)) => {}
-            Err(error) => self.refuse_subject(now, Kind::User, &request, error),
+            Err(error) => self.refuse_subject(now, Lane::Send, Kind::User, &request, error),
         }
     }
 
@@ -62,12 +65,15 @@ impl Router {
     }
 
     /// Takes a message up if its partition is ours.
-    pub(super) fn job<'a>(&self, now: Now, partition: usize, kind: Kind, request: &Request<'a>) -> Option<Job<'a>> {
-        if !self.ownership.handles(partition, now.ms) {
-            return None;
-        }
-        let reply = request.reply.filter(|_| self.ownership.replies(partition, now.ms));
-        Some(Job { kind, reply })
+    pub(super) fn job<'a>(
+        &mut self,
+        now: Now,
+        lane: Lane,
+        partition: usize,
+        kind: Kind,
+        request: &Request<'a>,
+    ) -> Option<Job<'a>> {
+        self.is_for_us(now, lane, partition, request).then_some(Job { kind, reply: request.reply })
     }
 
     pub(super) fn refuse_header(&mut self, job: &Job<'_>, error: &HeaderError) {
@@ -76,9 +82,16 @@ impl Router {
     }
 
     /// Refuses a subject that names nothing: its owner is found by the subject itself.
-    pub(super) fn refuse_subject(&mut self, now: Now, kind: Kind, request: &Request<'_>, error: SubjectError) {
+    pub(super) fn refuse_subject(
+        &mut self,
+        now: Now,
+        lane: Lane,
+        kind: Kind,
+        request: &Request<'_>,
+        error: SubjectError,
+    ) {
         let partition = token::partition_of_token(request.subject);
-        let Some(job) = self.job(now, partition, kind, request) else { return };
+        let Some(job) = self.job(now, lane, partition, kind, request) else { return };
         self.tally.route(kind, Routed::Refused);
         let code = match error {
             SubjectError::Unknown => 404,
@@ -112,7 +125,7 @@ impl Router {
             Err(_) => None,
         };
         let partition = partition.unwrap_or_else(|| token::partition_of_token("many"));
-        let Some(job) = self.job(now, partition, Kind::Many, request) else { return };
+        let Some(job) = self.job(now, Lane::Send, partition, Kind::Many, request) else { return };
         match (options, targets) {
             (Ok(options), Ok(targets)) => {
                 let aim = self.aim(&targets);

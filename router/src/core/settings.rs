@@ -53,13 +53,14 @@ pub const ROUTER_SILENCE_MS: u64 = 700;
 /// How long a joining router listens before it may be whole: longer than nodes take from beat to beat, so that one whose
 /// answer to our discovery is late has been heard, and is waited for.
 pub const JOIN_WAIT_MS: u64 = 600;
-/// How long an old owner goes on forwarding after an orderly change.
+/// How long an old owner goes on forwarding kept messages after an orderly change, and the last router everything.
 pub const HANDOVER_MS: u64 = 300;
-/// From when on after an orderly change the new owner answers, …
-pub const REPLIES_FROM_MS: u64 = 40;
-/// … and until when the old one does. The two hear of the change apart by what a busy machine makes a process wait; of
-/// two answers the asker takes the first, for none it waits in vain.
-pub const REPLIES_UNTIL_MS: u64 = 150;
+/// How long whoever comes or goes listens first: each of the others has said meanwhile whether a move is under way.
+pub const OWNERS_HEARD_MS: u64 = 150;
+/// How long whoever comes or goes waits until the others agree on who the owners are.
+pub const OWNERS_UNSURE_MS: u64 = 1_500;
+/// How long others may name other owners than we know while no move is under way. Longer than a beat takes.
+pub const OWNERS_DIFFER_MS: u64 = 1_000;
 /// How far back an heir forwards kept messages again: longer than it takes to give up a router.
 pub const KEPT_RECENT_MS: u64 = 3_000;
 /// A node whose beat has not come for so long is pinged: its interval of 500 and 700 more.
@@ -72,7 +73,7 @@ pub const NODE_LATE_MS: u64 = 2_000;
 pub const SNAPSHOT_RETRY_MS: u64 = 1_000;
 /// How long a query waits for nodes.
 pub const QUERY_TIMEOUT_MS: u64 = 500;
-/// How long a leaving router waits for its receipts at most.
-pub const LEAVE_MAX_MS: u64 = 2_000;
+/// How long a leaving router waits at most: for its turn, its heirs and its receipts.
+pub const LEAVE_MAX_MS: u64 = 5_000;
 /// How long a contested claim of `newest` is left before the older connections are told again.
 pub const CONTEST_RETRY_MS: u64 = 1_000;

@@ -89,11 +89,15 @@ pub enum Dropped {
     KeptUnreadable,
     /// A copy of a kept message, too many waited to be told the stream's epoch.
     KeptWaiting,
+    /// A message that was kept for its former owner to hand over when we were cut off.
+    InheritedCutOff,
+    /// A step of a move that is not readable.
+    Step,
 }
 
 impl Dropped {
     /// Each reason.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::NotLive,
         Self::ReceiptCutOff,
         Self::QueryCutOff,
@@ -104,6 +108,8 @@ impl Dropped {
         Self::Fact,
         Self::KeptUnreadable,
         Self::KeptWaiting,
+        Self::InheritedCutOff,
+        Self::Step,
     ];
 
     /// The label.
@@ -119,6 +125,8 @@ impl Dropped {
             Self::Fact => "fact",
             Self::KeptUnreadable => "kept_unreadable",
             Self::KeptWaiting => "kept_waiting",
+            Self::InheritedCutOff => "inherited_cut_off",
+            Self::Step => "step",
         }
     }
 }
@@ -129,7 +137,7 @@ pub struct Tally {
     /// Messages handled, by [`Kind`] and [`Routed`].
     pub routed: [[u64; 4]; 7],
     /// Things thrown away, by [`Dropped`].
-    pub dropped: [u64; 10],
+    pub dropped: [u64; 12],
     /// Receipts with all nodes' reports.
     pub receipts_complete: u64,
     /// Receipts that some node was late for.
@@ -158,6 +166,16 @@ pub struct Tally {
     pub kept_read_back: u64,
     /// Losses of such copies that could not be read back: nodes were told to look for themselves.
     pub kept_holes_left: u64,
+    /// Orderly moves of ours that came to their end.
+    pub moves: u64,
+    /// Times the owners were taken as others named them, without a move.
+    pub moves_unordered: u64,
+    /// Messages kept for a former owner to hand over.
+    pub inherited: u64,
+    /// Messages that a former owner had handled already.
+    pub inherited_seconds: u64,
+    /// Former owners that were not waited for any longer.
+    pub inherited_early: u64,
     /// Times we held what we had because our own voice did not come back in time.
     pub holds: u64,
     /// Times we stopped because others or the bus had given us up.

@@ -56,11 +56,10 @@ async fn routers_are(service: &Service, count: usize) {
     .await;
 }
 
-/// No id twice; and of the payloads `[mark, attempt]` or numbers of a room, none after a later one. Payloads marked
-/// `overlap` are left out: while a router joins or leaves in order, messages may come twice.
+/// No id twice; and of the payloads `[mark, attempt]` or numbers of a room, none after a later one.
 fn once_and_in_order(client: &Client) {
     let (mut ids, mut last) = (BTreeSet::new(), BTreeMap::new());
-    for message in client.messages().into_iter().filter(|message| message.data[0] != "overlap") {
+    for message in client.messages() {
         assert!(ids.insert(message.id.clone()), "twice: {message:?}");
         let number = message.data.as_u64().or(message.data[1].as_u64()).expect("a number");
         let mark = message.data[0].as_str().unwrap_or("").to_owned();
@@ -151,7 +150,7 @@ async fn frozen_router_does_no_harm_when_it_thaws() {
     cluster.router(0).thaw();
     routers_are(&service, 3).await;
     for room in &rooms {
-        reach(&service, room, 2, "overlap").await;
+        reach(&service, room, 2, "thawed").await;
     }
 
     for member in &members {
@@ -196,6 +195,7 @@ async fn nothing_is_lost_while(cluster: &mut Cluster, change: impl AsyncFnOnce(&
 
     for member in &members {
         member.ping().await;
+        once_and_in_order(member);
         let mut seen: BTreeMap<String, BTreeSet<u64>> = BTreeMap::new();
         for message in member.messages() {
             if let (Some(room), Some(round)) = (message.room, message.data.as_u64()) {
@@ -232,6 +232,66 @@ async fn router_that_leaves_in_order_loses_nothing() {
         routers_are(service, 1).await;
     })
     .await;
+}
+
+/// Requests numbered messages of each room in turn until told to stop; each must be answered, by one receipt, that it
+/// reached both members. Every other has an id of its own.
+async fn request_until(stop: &AtomicBool, service: &Service, rooms: &[String], mark: &str) -> u64 {
+    let mut number = 0;
+    while !stop.load(Ordering::Relaxed) {
+        let room = &rooms[usize::try_from(number).expect("small") % rooms.len()];
+        let id = format!("{mark}{number}");
+        let send = service.send(To::room(room)).json(&json!([mark, number])).header("Hf-Timeout", "10000");
+        let send = if number % 2 == 0 { send.header("Hf-Id", &id) } else { send };
+        let receipt = send.receipt().await;
+        assert_eq!((receipt.matched, receipt.nodes), (2, 2), "{id}: {receipt:?}");
+        number += 1;
+    }
+    number
+}
+
+#[tokio::test]
+async fn each_message_comes_once_and_in_order_while_routers_come_and_go() {
+    let mut cluster = Cluster::builder().routers(1).gateways(2).start().await;
+    let rooms = a_room_for_each_partition();
+    let members = [member_of(&cluster, 0, &rooms).await, member_of(&cluster, 1, &rooms).await];
+    let service = cluster.service().await;
+    let asking = [cluster.service().await, cluster.service().await];
+    let telling = cluster.service().await;
+    let stop = AtomicBool::new(false);
+
+    let changing = async {
+        for _ in 0..2 {
+            cluster.add_router().await;
+            routers_are(&service, 2).await;
+            cluster.add_router().await;
+            routers_are(&service, 3).await;
+            for left in [2, 1] {
+                cluster.router(0).terminate();
+                assert_eq!(cluster.router(0).ended().await.code(), Some(0));
+                cluster.remove_router(0);
+                routers_are(&service, left).await;
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+    };
+    let (first, second, rounds, ()) = tokio::join!(
+        request_until(&stop, &asking[0], &rooms, "a"),
+        request_until(&stop, &asking[1], &rooms, "b"),
+        publish_until(&stop, &telling, &rooms),
+        changing,
+    );
+    reach(&service, &rooms[0], 2, "the end").await;
+
+    let expected = first + second + rounds * rooms.len() as u64;
+    for member in &members {
+        member.ping().await;
+        once_and_in_order(member);
+        let is_counted = |data: &Value| data.is_u64() || data[0] == "a" || data[0] == "b";
+        let got = member.data().iter().filter(|data| is_counted(data)).count() as u64;
+        assert_eq!(got, expected);
+        assert!(member.frames_of("gap").is_empty());
+    }
 }
 
 #[tokio::test]

@@ -76,7 +76,7 @@ impl World {
         let missed = promises
             .filter(|promise| self.held_since(promise.sent_ms) && promise.sent_ms + SLOT_MS < self.now_ms)
             .filter(|promise| promise.sent_ms > client.unsteady_until_ms && promise.sure.contains(&id))
-            .filter(|promise| !self.was_handing_over(promise.sent_ms) && stayed(client, promise))
+            .filter(|promise| stayed(client, promise))
             .find(|promise| !client.seen.contains(&(promise.room.clone(), promise.number)));
         match missed {
             Some(promise) => Err(Violation(format!(
@@ -98,7 +98,6 @@ impl World {
         if !self.held_since(asked.sent_ms) {
             return Ok(());
         }
-        let handed_over = self.was_handing_over(asked.sent_ms);
         match &asked.answers[..] {
             [receipt] => {
                 self.totals.receipts += 1;
@@ -113,7 +112,6 @@ impl World {
                 Ok(())
             }
             [] => Err(Violation(format!("no receipt {number} for {:?} sent at {}", asked.target, asked.sent_ms))),
-            _ if handed_over => Ok(()),
             several => Err(Violation(format!("{} receipts {number} at {}", several.len(), asked.sent_ms))),
         }
     }

@@ -241,8 +241,7 @@ impl Client {
         matches!(self.rooms.get(room), Some(Membership::In { since_ms }) if *since_ms <= ms)
     }
 
-    /// Reads what has come. `lenient` tells by a message's sending time whether it may come twice or swapped: an orderly
-    /// change of owner was under way.
+    /// Reads what has come. `lenient` tells by a message's sending time whether it may come twice or swapped.
     ///
     /// # Errors
     /// A promise is broken.

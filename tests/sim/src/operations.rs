@@ -258,9 +258,6 @@ impl World {
         let now = self.router_now();
         let working: Vec<u64> =
             self.routers.iter().filter(|(_, router)| router.core.is_live()).map(|(id, _)| *id).collect();
-        if self.phase == Phase::Calm && self.was_handing_over(now.ms) {
-            return;
-        }
         if self.routers.len() < 3 && (working.len() < 2 || self.rng.chance(500)) {
             self.start_router();
         } else if working.len() > 1

@@ -232,6 +232,7 @@ impl RouterProcess {
             }
             Action::Beat(bytes) => publish(Message::new(self.subjects.beat_routers(), bytes)),
             Action::Discover(bytes) => publish(Message::new(self.subjects.discover(), bytes)),
+            Action::Publish { subject, payload } => publish(Message::new(subject, payload)),
             Action::Answer { to, body } => {
                 let mut message = Message::new(to, body.clone().unwrap_or_default());
                 if let Err(error) = body {

@@ -15,10 +15,19 @@ fn check(seed: u64) {
     }
 }
 
-// Not all seeds hold yet: 3 and 5 tell of users and rooms whose last fact is lost when a router joins in order (README.md).
 #[test]
 fn promises_hold_for_seed_2() {
     check(2);
+}
+
+#[test]
+fn promises_hold_for_seed_3() {
+    check(3);
+}
+
+#[test]
+fn promises_hold_for_seed_5() {
+    check(5);
 }
 
 #[test]

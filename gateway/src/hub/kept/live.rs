@@ -205,6 +205,7 @@ impl Hub {
     pub fn note_safe(&mut self, now: Now) {
         self.routers.settle();
         if !self.kept.reconcile.is_running()
+            && self.handovers.is_empty()
             && let Some(epoch) = self.kept.epoch.as_ref()
             && let Some(safe) = self.routers.confirmed(now.ms, epoch)
         {

@@ -6,9 +6,9 @@ use super::*;
 
 impl Scene {
     fn fleet(&mut self, capacity: Capacity) {
-        let (live, fences) = (vec![router(1)], vec![]);
-        let state = RouterState::Live;
-        let beat = RouterBeat { router: router(1), state, number: 1, term: 1, live, fences, kept: None, capacity };
+        let (live, fences, moving) = (vec![router(1)], vec![], false);
+        let (router, state) = (router(1), RouterState::Live);
+        let beat = RouterBeat { router, state, number: 1, term: 1, live, moving, fences, kept: None, capacity };
         self.hub.on_router_beat(self.now, &mut self.edge, beat.encode());
     }
 

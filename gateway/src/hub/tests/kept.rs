@@ -111,6 +111,7 @@ impl Scene {
             number: 1,
             term: 1,
             live: vec![],
+            moving: false,
             fences: vec![],
             kept: Position::new("e1", seq),
             capacity: Capacity::default(),

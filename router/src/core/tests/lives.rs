@@ -197,6 +197,7 @@ fn one_who_was_given_up_by_mistake_joins_anew() {
         number: 1_000,
         term: 50,
         live: vec![],
+        moving: false,
         fences: vec![holdfast_protocol::wire::Fence { router: first, term: 50 }],
         kept: None,
         capacity: holdfast_protocol::wire::Capacity::default(),
@@ -241,9 +242,9 @@ fn a_connection_of_a_node_that_is_new_is_reached_at_once() {
 fn a_router_is_settled_when_its_hand_over_is_done() {
     let mut world = World::live(1, 1);
     users(&mut world, 20);
-    assert!(world.members[0].router.is_settled(world.ms));
+    assert!(world.members[0].router.is_settled());
     world.add_router(2, Settings::default());
-    while !world.members.iter().all(|member| member.router.is_settled(world.ms)) {
+    while !world.members.iter().all(|member| member.router.is_settled()) {
         world.run(STEP);
     }
     assert!(world.members[1].router.is_live());

@@ -40,6 +40,7 @@ struct Message {
     subject: String,
     headers: Vec<(String, String)>,
     payload: Vec<u8>,
+    reply: Option<String>,
 }
 
 /// One router and its connection.
@@ -103,6 +104,9 @@ impl World {
         let mut world = Self::new(routers, nodes);
         world.run(1_000);
         assert!(world.members.iter().all(|member| member.router.is_live()), "live after a second");
+        world.run_until_settled();
+        // What changed hands until then is nobody's business here.
+        world.nodes.iter_mut().for_each(|node| node.items.clear());
         world
     }
 
@@ -162,6 +166,15 @@ impl World {
         }
     }
 
+    /// Lets time pass until each router has its share.
+    pub(super) fn run_until_settled(&mut self) {
+        let until = self.ms + 10_000;
+        while !self.members.iter().all(|member| member.router.is_settled() || member.seen.left) {
+            assert!(self.ms < until, "not settled");
+            self.run(STEP);
+        }
+    }
+
     /// Lets a router take what waits for it.
     fn read(&mut self, at: usize) {
         let now = self.now();
@@ -173,7 +186,8 @@ impl World {
             let headers: Vec<(&str, &str)> = message.headers.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
             let headers: &[(&str, &str)] = &headers;
             let subject = &*message.subject;
-            let request = Request { subject, reply: Some("inbox"), headers: &headers, payload: &message.payload };
+            let request =
+                Request { subject, reply: message.reply.as_deref(), headers: &headers, payload: &message.payload };
             let event = match subject.split('.').nth(1) {
                 Some("send") => Event::Send(request),
                 Some("ctl") => Event::Ctl(request),
@@ -231,6 +245,8 @@ impl World {
                 seen.facts.push((subject, serde_json::from_slice(&body).expect("JSON")));
             }
             Action::Ping(node) => seen.pings.push(node),
+            Action::Publish { .. } if deaf => {}
+            Action::Publish { subject, payload } => self.carry(&subject, payload),
             Action::OpenWork => seen.works = true,
             Action::CloseWork => {
                 seen.works = false;
@@ -260,6 +276,19 @@ impl World {
         }
     }
 
+    /// Carries what routers tell each other.
+    fn carry(&mut self, subject: &str, payload: Bytes) {
+        if let Some(router) = subject.strip_prefix("hf.int.router.") {
+            let at = self.members.iter().position(|it| it.router.id().as_str() == router && !it.deaf && !it.frozen);
+            if let Some(at) = at {
+                self.apply(at, Event::Told(RouterBound::decode(payload).expect("a message to a router")));
+                self.turn(at);
+            }
+        } else {
+            self.publish_from(subject, &[], &payload, None);
+        }
+    }
+
     fn deliver(&mut self, at: usize, id: NodeId, payload: Bytes) {
         let Some(index) = self.nodes.iter().position(|node| node.id == id && !node.silent) else { return };
         let node = &mut self.nodes[index];
@@ -277,7 +306,7 @@ impl World {
                     let ask = match item {
                         Item::Deliver(delivery) => delivery.receipt,
                         Item::Command(command) => command.receipt,
-                        Item::Ask { .. } => None,
+                        Item::Ask { .. } | Item::After { .. } => None,
                     };
                     report.receipts.extend(ask.map(|ask| ReceiptPart {
                         number: ask.number,
@@ -339,10 +368,21 @@ impl World {
 
     /// A message of a domain service, as every router that works hears it. Its answers go to `inbox`.
     pub(super) fn publish(&mut self, subject: &str, headers: &[(&str, &str)], payload: &[u8]) {
+        self.publish_from(subject, headers, payload, Some("inbox"));
+    }
+
+    pub(super) fn publish_from(
+        &mut self,
+        subject: &str,
+        headers: &[(&str, &str)],
+        payload: &[u8],
+        reply: Option<&str>,
+    ) {
         let message = Message {
             subject: subject.to_owned(),
             headers: headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
             payload: payload.to_vec(),
+            reply: reply.map(str::to_owned),
         };
         for at in 0..self.members.len() {
             let member = &mut self.members[at];
