@@ -141,7 +141,7 @@ async fn hub(node: NodeId, loaded: &Loaded<GatewaySettings>) -> Result<(), AppEr
             cells: shard_cells.clone(),
             clock,
             listening,
-            net: net::Settings::default(),
+            net: net::Settings { http2: settings.has_pages(), ..net::Settings::default() },
             connections_max: settings.limits.connections,
             accepting: accepting.clone(),
             to_hub: to_hub.clone(),
@@ -277,7 +277,11 @@ fn listen(settings: &GatewaySettings, shards: u16) -> Result<Public, AppError> {
         (Some(certificate), Some(key)) => Some(Certificates::load(certificate, key).map_err(AppError::Certificate)?),
         _ => None,
     };
-    let tls = certificates.clone().map(certificates::server_config).transpose().map_err(AppError::Certificate)?;
+    let tls = certificates
+        .clone()
+        .map(|loaded| certificates::server_config(loaded, settings.has_pages()))
+        .transpose()
+        .map_err(AppError::Certificate)?;
     let bind = |address: SocketAddr| {
         let failed = move |source| AppError::Listen { address, source };
         let sockets = listener::bind(address, usize::from(shards)).map_err(failed)?;

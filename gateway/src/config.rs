@@ -255,6 +255,11 @@ pub const SERVICE: Service<GatewaySettings> = Service {
 /// Most shards in a process: connection ids name them in 16 bits, and more threads than this help nobody.
 pub(crate) const SHARDS_MAX: u16 = 1024;
 impl GatewaySettings {
+    /// Whether anything is served that is no WebSocket.
+    pub fn has_pages(&self) -> bool {
+        !self.sockjs.paths.is_empty() || !self.fallback.paths.is_empty()
+    }
+
     /// What tokens are verified with. Algorithm names have been checked by the rules.
     pub fn jwt(&self) -> JwtSettings {
         let jwt = &self.auth.jwt;

@@ -44,6 +44,9 @@ pub enum CertificateError {
     Setup(#[source] rustls::Error),
 }
 
+/// HTTP/2 in ALPN (RFC 9113 §3.2).
+pub(super) const HTTP2: &[u8] = b"h2";
+
 /// The certificate that new connections are shown.
 #[derive(Debug)]
 pub struct Certificates {
@@ -96,18 +99,19 @@ fn read(certificates: &Path, key: &Path) -> Result<CertifiedKey, CertificateErro
     CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider()).map_err(CertificateError::Pair)
 }
 
-/// TLS 1.2 and 1.3 for HTTP/1.1 with resumption by tickets, whose keys this process makes and renews itself: nothing
+/// TLS 1.2 and 1.3 for HTTP/1.1, and for HTTP/2 where that is wanted, with resumption by tickets, whose keys this process makes and renews itself: nothing
 /// is stored per session.
 ///
 /// # Errors
 /// A crypto library that cannot make ticket keys.
-pub fn server_config(certificates: Arc<Certificates>) -> Result<Arc<ServerConfig>, CertificateError> {
+pub fn server_config(certificates: Arc<Certificates>, http2: bool) -> Result<Arc<ServerConfig>, CertificateError> {
     let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
         .map_err(CertificateError::Setup)?
         .with_no_client_auth()
         .with_cert_resolver(certificates);
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    // Who wants a WebSocket does not offer h2: there is no upgrade in it.
+    config.alpn_protocols = [HTTP2, b"http/1.1"].iter().skip(usize::from(!http2)).map(|name| name.to_vec()).collect();
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.ticketer = aws_lc_rs::Ticketer::new().map_err(CertificateError::Setup)?;
     Ok(Arc::new(config))
@@ -145,7 +149,12 @@ pub(super) mod tests {
         }
 
         pub(in crate::net) fn server(&self) -> Arc<ServerConfig> {
-            server_config(self.load()).unwrap()
+            server_config(self.load(), false).unwrap()
+        }
+
+        /// The same where HTTP/2 may be chosen.
+        pub(in crate::net) fn server_http2(&self) -> Arc<ServerConfig> {
+            server_config(self.load(), true).unwrap()
         }
     }
 

@@ -6,17 +6,14 @@
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::future::Future;
-use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue, UPGRADE};
 use hyper::http::request::Parts;
-use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper::server::conn::http1;
 use hyper::service::Service;
 use hyper::{Request, Response, StatusCode};
@@ -31,8 +28,9 @@ use super::body::Body;
 use super::connection::Connection;
 use super::driver::Driver;
 use super::host::{Admitted, Host, Refused, Route};
+use super::http_io::HttpIo;
 use super::transport::{HandshakeError, Transport};
-use super::{Net, proxied, scratch, upgrade};
+use super::{Net, http2, proxied, upgrade};
 use crate::admission::{Seat, Turned};
 use crate::echo;
 use crate::metrics::{Handshake, Stage};
@@ -46,7 +44,7 @@ enum Upgraded<A> {
 
 /// What the pages of one socket mean for how long it may stay.
 #[derive(Default)]
-struct Pages {
+pub(super) struct Pages {
     /// Under way.
     open: Cell<u32>,
     /// One was asked for since somebody looked.
@@ -55,16 +53,27 @@ struct Pages {
     permit: RefCell<Option<OwnedSemaphorePermit>>,
     /// It is among the latter.
     moved: Cell<bool>,
+    /// How many were answered, and how many the client gave up before that.
+    answered: Cell<u32>,
+    abandoned: Cell<u32>,
 }
 
-/// A page that is being made.
-struct OpenPage(Rc<Pages>);
+/// A page that is being made, or read.
+struct OpenPage {
+    pages: Rc<Pages>,
+    answered: bool,
+}
 
 impl Drop for OpenPage {
     fn drop(&mut self) {
-        self.0.open.set(self.0.open.get() - 1);
+        self.pages.open.set(self.pages.open.get() - 1);
+        let count = if self.answered { &self.pages.answered } else { &self.pages.abandoned };
+        count.set(count.get().saturating_add(1));
     }
 }
+
+/// Pages that a client may give up before their answer, beyond as many as it has waited for.
+const ABANDONED_MAX: u32 = 100;
 
 impl Pages {
     /// `None` where there are too many sockets with pages.
@@ -76,7 +85,12 @@ impl Pages {
         }
         this.asked.set(true);
         this.open.set(this.open.get() + 1);
-        Some(OpenPage(Rc::clone(this)))
+        Some(OpenPage { pages: Rc::clone(this), answered: false })
+    }
+
+    /// Whether the client asks only to make us work (CVE-2023-44487).
+    pub(super) fn are_abused(&self) -> bool {
+        self.abandoned.get() > self.answered.get().saturating_add(ABANDONED_MAX)
     }
 
     /// Whether there were any since the last call.
@@ -191,6 +205,8 @@ async fn http_phase<H: Host>(
         }
     }
 
+    let http2 = net.settings.http2
+        && tokio::time::timeout(net.settings.head_timeout, transport.begins_http2()).await.ok()?.ok()?;
     let upgraded = Rc::new(RefCell::new(None));
     let handler = Handler {
         net: Rc::clone(net),
@@ -198,6 +214,10 @@ async fn http_phase<H: Host>(
         upgraded: Rc::clone(&upgraded),
         pages: Rc::clone(pages),
     };
+    if http2 {
+        http2::serve(net, HttpIo(transport), handler, pages).await;
+        return None;
+    }
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(net.settings.head_timeout)
@@ -220,7 +240,7 @@ async fn http_phase<H: Host>(
 }
 
 /// Answers the requests of one socket.
-struct Handler<H: Host> {
+pub(super) struct Handler<H: Host> {
     net: Rc<Net<H>>,
     /// From where.
     arrival: Rc<RefCell<Arrival>>,
@@ -243,9 +263,10 @@ impl<H: Host> Service<Request<Incoming>> for Handler<H> {
             let (head, body) = request.into_parts();
             let result = match net.host.route(&head) {
                 Route::Page(page) => match Pages::open(&pages, &net) {
-                    Some(open) => {
+                    Some(mut open) => {
                         let guest = Guest::new(&net, &arrival);
                         let mut response = net.host.respond(page, guest, Request::from_parts(head, body)).await;
+                        open.answered = true;
                         response.body_mut().hold(open);
                         return Ok(response);
                     }
@@ -359,43 +380,4 @@ fn refusal(refused: &Refused, close: bool) -> Response<Body> {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
     response
-}
-
-/// A transport as hyper wants it.
-struct HttpIo(Transport);
-
-impl Read for HttpIo {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        mut buffer: ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
-        scratch::lend(|scratch| {
-            let room = buffer.remaining().min(scratch.len());
-            let out = scratch.get_mut(..room).unwrap_or_default();
-            let bytes = ready!(self.0.poll_read(cx, out))?;
-            buffer.put_slice(out.get(..bytes).unwrap_or_default());
-            Poll::Ready(Ok(()))
-        })
-    }
-}
-
-impl Write for HttpIo {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        loop {
-            match self.0.try_write(&[IoSlice::new(bytes)]) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready!(self.0.poll_write_ready(cx))?,
-                written => return Poll::Ready(written),
-            }
-        }
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.0.poll_flush(cx))?;
-        Poll::Ready(self.0.finish())
-    }
 }

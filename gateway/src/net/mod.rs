@@ -4,7 +4,7 @@
 //! no session, no dialect and no bus. An idle connection is a slab entry of the shard and a parked task here: no read
 //! or write buffer, no timer, no channel.
 //!
-//! Reading order: listener (sockets that listen), arrival and proxied (who is it that comes), certificates (TLS settings), http (a request and its answer),
+//! Reading order: listener (sockets that listen), arrival and proxied (who is it that comes), certificates (TLS settings), http (a request and its answer; http2 with many of them, http_io below both),
 //! upgrade (what a handshake must look like), connection (a socket with its queue), driver (the task that reads),
 //! transport and tls (bytes), body (what other answers carry).
 
@@ -16,6 +16,8 @@ mod counts;
 mod driver;
 mod host;
 mod http;
+mod http2;
+mod http_io;
 pub mod listener;
 mod proxied;
 mod scratch;
@@ -63,6 +65,8 @@ pub struct Settings {
     pub head_timeout: Duration,
     /// From accept to the end of the HTTP phase, whatever happens in between but pages: so long one may be awaited.
     pub http_timeout: Duration,
+    /// Whether HTTP/2 is spoken too: where there are pages to be served.
+    pub http2: bool,
     /// Largest head of a request.
     pub head_bytes_max: usize,
     /// Connections of a shard that are in the HTTP phase; beyond that the listener's backlog holds them.
@@ -78,6 +82,7 @@ impl Default for Settings {
             tls_timeout: Duration::from_secs(10),
             head_timeout: Duration::from_secs(10),
             http_timeout: Duration::from_secs(60),
+            http2: false,
             head_bytes_max: 32 * 1024,
             handshakes_max: 8192,
             pages_max: 65_536,

@@ -4,6 +4,7 @@ mod client;
 mod connections;
 mod framing;
 mod handshakes;
+mod http2;
 mod slow;
 mod soak;
 
@@ -68,7 +69,7 @@ impl Host for TestHost {
         match head.uri.path() {
             "/ws" => Route::Endpoint((), Framing::Plain),
             "/sockjs" => Route::Endpoint((), Framing::SockJs),
-            "/page" => Route::Page(()),
+            "/page" | "/never" => Route::Page(()),
             "/echo" => Route::Echo,
             _ => Route::Refuse(Refused {
                 status: StatusCode::NOT_FOUND,
@@ -79,7 +80,10 @@ impl Host for TestHost {
         }
     }
 
-    async fn respond(&self, (): (), _: Guest, _: Request<RequestBody>) -> Response<Body> {
+    async fn respond(&self, (): (), _: Guest, request: Request<RequestBody>) -> Response<Body> {
+        if request.uri().path() == "/never" {
+            std::future::pending::<()>().await;
+        }
         Response::new(Body::whole("a page"))
     }
 
@@ -182,6 +186,7 @@ impl Scene {
     /// One with a door of its own, and whether the PROXY protocol is spoken.
     fn behind(settings: Settings, door: Arc<Door>, proxied: bool) -> Self {
         let host = TestHost::default();
+        let http2 = settings.http2;
         let cells = Arc::new(ShardCells::default());
         let net = Net::new(host.clone(), settings, Arc::clone(&cells), door);
         let pair = pair();
@@ -191,7 +196,7 @@ impl Scene {
             net.serve(Listening { socket, tls, proxied }).unwrap();
             address
         };
-        let (plain, tls) = (listen(None), listen(Some(pair.server())));
+        let (plain, tls) = (listen(None), listen(Some(if http2 { pair.server_http2() } else { pair.server() })));
         Self { host, cells, plain, tls, certificate: pair.certificate }
     }
 

@@ -52,6 +52,11 @@ impl Tls {
         })
     }
 
+    /// What ALPN has settled on.
+    pub(super) fn protocol(&self) -> Option<&[u8]> {
+        self.session.alpn_protocol()
+    }
+
     pub(super) fn is_handshaking(&self) -> bool {
         self.session.is_handshaking()
     }

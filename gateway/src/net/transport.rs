@@ -7,16 +7,23 @@ use std::net::Shutdown;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::certificates::HTTP2;
 use super::scratch;
 use super::tls::Tls;
 
 /// What one read takes from the socket at most: a flood of small messages is no more work than this at a time.
 const READ_BYTES: usize = 16 * 1024;
+
+/// What a client that knows of HTTP/2 begins with.
+const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// Between two looks for the rest of that.
+const PEEK_INTERVAL: Duration = Duration::from_millis(10);
 
 /// A connected socket.
 #[derive(Debug)]
@@ -57,6 +64,27 @@ impl Transport {
     /// Whether it is TLS.
     pub fn is_secure(&self) -> bool {
         self.tls.is_some()
+    }
+
+    /// Whether the client begins with HTTP/2: over TLS by ALPN, in the clear by the first bytes it sends (RFC 9113 §3.3,
+    /// §3.4). Waits for those; bounded by the caller's time-out alone.
+    ///
+    /// # Errors
+    /// Those of the socket.
+    pub(super) async fn begins_http2(&self) -> io::Result<bool> {
+        if let Some(tls) = &self.tls {
+            return Ok(tls.protocol() == Some(HTTP2));
+        }
+        let mut first = [0; HTTP2_PREFACE.len()];
+        loop {
+            let seen = self.tcp.peek(&mut first).await?;
+            let fits = seen > 0 && HTTP2_PREFACE.starts_with(first.get(..seen).unwrap_or_default());
+            if !fits || seen == HTTP2_PREFACE.len() {
+                return Ok(fits);
+            }
+            // In pieces, which hardly anybody sends: no readiness tells of more than there is.
+            tokio::time::sleep(PEEK_INTERVAL).await;
+        }
     }
 
     /// Completes the TLS handshake. Bounded by the caller's time-out alone. Not cancel-safe.

@@ -53,11 +53,17 @@ impl Client {
     }
 
     pub(super) async fn connect_tls(address: SocketAddr, certificate: &[u8]) -> Self {
+        Self::connect_tls_with(address, certificate, &[]).await
+    }
+
+    /// Offering these protocols by ALPN.
+    pub(super) async fn connect_tls_with(address: SocketAddr, certificate: &[u8], protocols: &[&str]) -> Self {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from(certificate.to_vec())).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-        let config = config.with_root_certificates(roots).with_no_client_auth();
+        let mut config = config.with_root_certificates(roots).with_no_client_auth();
+        config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
         let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
         let tcp = TcpStream::connect(address).await.unwrap();
         let stream = connector.connect(ServerName::try_from("localhost").unwrap(), tcp).await.unwrap();
