@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use holdfast_harness::cluster::Builder;
 use holdfast_harness::proxy::Proxy;
 use holdfast_harness::{Claims, Cluster};
 use report::Report;
@@ -20,16 +21,20 @@ use serde_json::{Value, json};
 use tokio::process::Command;
 
 /// The programs, and what runs them.
-const PROGRAMS: [(&str, Language); 5] = [
+const PROGRAMS: [(&str, Language); 7] = [
     ("node/stomp.mjs", Language::Node),
     ("node/sockets.mjs", Language::Node),
+    ("node/sockjs_protocol.mjs", Language::Node),
+    ("node/http2.mjs", Language::Node),
     ("python/stomp_py.py", Language::Python),
     ("python/sockets.py", Language::Python),
     ("python/spring.py", Language::Python),
 ];
 
-/// Where SockJS is spoken.
+/// Where SockJS is spoken, and the native fallbacks are on.
 const SOCKJS_PATH: &str = "/ws/chat";
+/// Where the service sends back what it gets, in dialect bare.
+const ECHO_PATH: &str = "/echo";
 /// What back ends log in with.
 const PASSCODE: &str = "a passcode of the tests";
 /// The longest of them takes about a minute.
@@ -58,12 +63,11 @@ async fn main() -> ExitCode {
 }
 
 async fn run(wanted: &[String]) -> anyhow::Result<String> {
-    let cluster = Cluster::builder()
+    let cluster = common(Cluster::builder())
         .routers(2)
         .gateways(2)
         // The loss of heart-beats is to be seen within seconds.
         .gateway_setting("HOLDFAST_SESSION__HEARTBEAT", "1s")
-        .gateway_setting("HOLDFAST_SOCKJS__PATHS", SOCKJS_PATH)
         .gateway_setting("HOLDFAST_STOMP_RELAY__LISTEN", "127.0.0.1:0")
         .gateway_setting("HOLDFAST_STOMP_RELAY__LOGIN", "spring")
         .gateway_setting("HOLDFAST_STOMP_RELAY__PASSCODE", PASSCODE)
@@ -71,7 +75,12 @@ async fn run(wanted: &[String]) -> anyhow::Result<String> {
         .await;
     let stalling = Arc::new(Proxy::start(cluster.gateway(0).listen()).await);
     let _service = service::start(cluster.service().await, Arc::clone(&stalling)).await;
-    let stage = stage(&cluster, &stalling);
+    let secure = common(Cluster::builder()).gateways(2).tls().start().await;
+    let _secure_service = service::start(secure.service().await, Arc::clone(&stalling)).await;
+    let mut stage = stage(&cluster, &stalling);
+    let gateways: Vec<String> = secure.gateways().iter().map(|gateway| gateway.listen().to_string()).collect();
+    stage["secure"] =
+        json!({ "gateways": gateways, "certificate": std::fs::read_to_string(&secure.certificate().certificate)? });
     let mut total = Report::default();
     for (program, language) in PROGRAMS {
         if !wanted.is_empty() && !wanted.iter().any(|wanted| program.contains(wanted.as_str())) {
@@ -85,6 +94,16 @@ async fn run(wanted: &[String]) -> anyhow::Result<String> {
     Ok(total.to_string())
 }
 
+/// What all gateways here have on.
+fn common(builder: Builder) -> Builder {
+    builder
+        .gateway_setting("HOLDFAST_ORIGINS", "*")
+        .gateway_setting("HOLDFAST_SOCKJS__PATHS", &format!("{SOCKJS_PATH},{ECHO_PATH}"))
+        .gateway_setting("HOLDFAST_FALLBACK__PATHS", SOCKJS_PATH)
+        .gateway_setting("HOLDFAST_ENDPOINTS__ECHO__PATH", ECHO_PATH)
+        .gateway_setting("HOLDFAST_ENDPOINTS__ECHO__DIALECTS", "bare")
+}
+
 /// What the programs are told.
 fn stage(cluster: &Cluster, stalling: &Proxy) -> Value {
     let gateways: Vec<String> = cluster.gateways().iter().map(|gateway| gateway.listen().to_string()).collect();
@@ -92,12 +111,14 @@ fn stage(cluster: &Cluster, stalling: &Proxy) -> Value {
     json!({
         "gateways": gateways,
         "sockjs": SOCKJS_PATH,
+        "echo": ECHO_PATH,
         "relay": cluster.gateway(0).ready()["listen_relay"],
         "passcode": PASSCODE,
         "stalling": stalling.address().to_string(),
         "tokens": {
             "ana": token("ana"),
             "ben": token("ben"),
+            "closer": token("closer"),
             "expired": Claims::of("ana").expires_in(-60).sign(),
             "roomless": Claims::of("eve").without("rooms").sign(),
         },

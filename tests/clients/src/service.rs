@@ -9,6 +9,8 @@
 //! | `kick` | the connection is ended with 4100 |
 //! | `stall`, `heal` | the network in front of the first gateway holds all bytes, and lets them go |
 //!
+//! What comes to endpoint `echo` goes back to its sender, and whoever connects as `closer` is sent away with 3000.
+//!
 //! A request on `who` is answered with the sender's user, one on `double` with the payload twice, one on `fail` with an
 //! error.
 
@@ -19,26 +21,44 @@ use bytes::Bytes;
 use holdfast_harness::proxy::{Link, Proxy};
 use holdfast_harness::service::{Responder, header};
 use holdfast_harness::{Service, To};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 /// Serves while it lives.
 pub(crate) struct Running {
-    _upstream: JoinSet<()>,
+    _tasks: JoinSet<()>,
     _requests: Responder,
 }
 
-/// Starts to serve endpoint `chat`.
+/// Starts to serve.
 pub(crate) async fn start(service: Service, stalling: Arc<Proxy>) -> Running {
+    let service = Arc::new(service);
     let mut upstream = service.listen("hf.up.chat.>").await;
+    let mut echoes = service.listen("hf.up.echo.>").await;
+    let mut closers = service.listen("hf.event.connection.opened.closer").await;
     let requests = service.serve("hf.req.chat.>", |message| async move { Some(answer(&message)) }).await;
     let mut tasks = JoinSet::new();
+    let (echoing, closing) = (Arc::clone(&service), Arc::clone(&service));
     tasks.spawn(async move {
         while let Some(message) = upstream.take().await {
             act(&service, &stalling, message).await;
         }
     });
-    Running { _upstream: tasks, _requests: requests }
+    tasks.spawn(async move {
+        while let Some(message) = echoes.take().await {
+            let sender = To::connection(header(&message, "Hf-Connection").unwrap_or_default());
+            echoing.send(sender).payload(message.payload).publish().await;
+        }
+    });
+    tasks.spawn(async move {
+        while let Some(fact) = closers.take().await {
+            let fact: Value = serde_json::from_slice(&fact.payload).unwrap_or_default();
+            let connection = To::connection(fact["connection"].as_str().unwrap_or_default());
+            let command = json!({"do": "disconnect", "code": 3000, "reason": "Go away!"});
+            drop(closing.ctl(connection, &command).receipt().await);
+        }
+    });
+    Running { _tasks: tasks, _requests: requests }
 }
 
 fn answer(message: &Message) -> (HeaderMap, Bytes) {
