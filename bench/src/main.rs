@@ -26,7 +26,7 @@ use clap::{Parser, Subcommand};
 
 use crate::record::{Outcome, Record};
 use crate::report::{Sheet, note};
-use crate::scenario::{cluster, fanout, growth, handshake, idle, peers, route, slow, storm, upstream};
+use crate::scenario::{cluster, fanout, growth, handshake, idle, peers, route, slow, storm, transports, upstream};
 
 /// Measures a gateway, a router and NATS on this machine. Build with --release.
 #[derive(Debug, Parser)]
@@ -56,6 +56,8 @@ enum Scenario {
     Handshake(handshake::HandshakeArgs),
     /// A node is killed and all its clients come back to the others.
     Storm(storm::StormArgs),
+    /// Polling, long polling, streams and WebSocket beside one another: bytes, requests, latency, CPU.
+    Transports(transports::TransportsArgs),
     /// Some members of a room stop reading.
     Slow(slow::SlowArgs),
     /// Costs at sizes that double, and their exponents.
@@ -89,6 +91,7 @@ impl Scenario {
             Self::Upstream(_) => "upstream",
             Self::Handshake(_) => "handshake",
             Self::Storm(_) => "storm",
+            Self::Transports(_) => "transports",
             Self::Slow(_) => "slow",
             Self::Growth(_) => "growth",
             Self::Cluster(_) => "cluster",
@@ -108,6 +111,7 @@ impl Scenario {
             Self::Upstream(args) => upstream::run(args, sheet).await,
             Self::Handshake(args) => handshake::run(args, sheet).await,
             Self::Storm(args) => storm::run(args, sheet).await,
+            Self::Transports(args) => transports::run(args, sheet).await,
             Self::Slow(args) => slow::run(args, sheet).await,
             Self::Growth(args) => growth::run(args, sheet).await,
             Self::Cluster(args) => cluster::run(args, sheet).await,

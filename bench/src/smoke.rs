@@ -18,15 +18,16 @@ pub(crate) struct SmokeArgs {
 }
 
 /// As they are typed; every option that makes a scenario what it is appears once.
-const RUNS: [&str; 13] = [
+const RUNS: [&str; 14] = [
     "idle --from 50 --to 150 --only plain-room,tls --heartbeat-seconds 1",
-    "fanout --sockets 1,20 --bytes 16,16384 --dialect json,bare,stomp --pace single,backlog --deliveries 400 --rounds 1",
+    "fanout --sockets 1,20 --bytes 16,16384 --dialect json,bare,stomp,sockjs,stomp-sockjs --pace single,backlog --deliveries 400 --rounds 1",
     "fanout --sockets 10 --tls --pace double,burst --deliveries 2000 --rounds 1",
     "route --users 50 --messages 3000 --window 400 --seconds 1 --load 50 --rounds 1",
     "route --users 50 --messages 3000 --window 400 --seconds 1 --load 10 --rounds 1 --routers 2 --gateways 2",
     "upstream --clients 4 --messages 2000 --rounds 1",
     "handshake --connections 30 --openers 4 --rounds 1",
     "storm --clients 60 --nodes 2 --openers 8 --rounds 1",
+    "transports --clients 3 --messages 10 --every-ms 20 --poll-ms 50 --idle-seconds 1 --rounds 1",
     "slow --readers 8 --slow 1 --rate 200 --bytes 32768 --seconds 3",
     "growth --sizes 20,40 --deliveries 400",
     "growth --sizes 20,40 --deliveries 400 --tls",

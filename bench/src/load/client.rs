@@ -63,7 +63,7 @@ impl Check {
     }
 
     /// Takes everything in a piece of text; calls `sent` with the time each was meant to be sent.
-    fn take(&mut self, text: &[u8], sent: &mut impl FnMut(u64)) {
+    pub(crate) fn take(&mut self, text: &[u8], sent: &mut impl FnMut(u64)) {
         token::scan(text, |token| match token {
             Ok(token) => {
                 if let Some(at) = token.sent_us {
@@ -76,7 +76,7 @@ impl Check {
     }
 
     /// The same for text that is cut anywhere; what may be incomplete is kept in `carry`.
-    fn take_lines(&mut self, bytes: &[u8], carry: &mut Vec<u8>, sent: &mut impl FnMut(u64)) {
+    pub(crate) fn take_lines(&mut self, bytes: &[u8], carry: &mut Vec<u8>, sent: &mut impl FnMut(u64)) {
         carry.extend(bytes);
         let whole = carry.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
         self.take(carry.get(..whole).unwrap_or_default(), sent);

@@ -3,6 +3,7 @@
 
 pub(crate) mod client;
 pub(crate) mod greet;
+pub(crate) mod http;
 pub(crate) mod open;
 pub(crate) mod swarm;
 pub(crate) mod token;

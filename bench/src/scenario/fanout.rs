@@ -11,7 +11,7 @@ use crate::clock;
 use crate::cores;
 use crate::floor::Spent;
 use crate::floor::send_loop::{Drive, SendLoop};
-use crate::load::greet::{Bare, Json, Stomp, one_room};
+use crate::load::greet::{Bare, Json, PATH, SockJs, Stomp, one_room};
 use crate::load::{Opening, Swarm, token};
 use crate::report::{Sheet, note};
 use crate::system::{Fleet, Shape, Usage, used_by};
@@ -61,6 +61,12 @@ pub(crate) enum Dialect {
     Json,
     Bare,
     Stomp,
+    /// Dialect json in the frames of SockJS, over WebSocket.
+    #[value(name = "sockjs")]
+    SockJs,
+    /// Dialect stomp in those.
+    #[value(name = "stomp-sockjs")]
+    StompSockJs,
 }
 
 pub(crate) const ROOM: &str = "bench/fanout";
@@ -126,7 +132,8 @@ struct Bench {
 
 impl Bench {
     async fn open(sockets: usize, dialect: Dialect, tls: bool) -> anyhow::Result<Self> {
-        let fleet = Fleet::start(&Shape { tls, bound: true, ..Shape::default() }).await?;
+        let settings = vec![("HOLDFAST_SOCKJS__PATHS", PATH.to_owned())];
+        let fleet = Fleet::start(&Shape { tls, bound: true, settings, ..Shape::default() }).await?;
         let opening = opening(&fleet, dialect);
         let mut swarm = Swarm::new(1)?;
         opening.open_all(0..sockets, 8.min(sockets), &mut swarm, 0)?;
@@ -221,5 +228,7 @@ fn opening(fleet: &Fleet, dialect: Dialect) -> Opening {
         Dialect::Json => opening.greeting(Json { host, rooms: one_room(ROOM), first: 0 }),
         Dialect::Bare => opening.greeting(Bare { host, room: ROOM.to_owned() }),
         Dialect::Stomp => opening.greeting(Stomp { host, room: ROOM.to_owned() }),
+        Dialect::SockJs => opening.greeting(SockJs { host, room: ROOM.to_owned(), stomp: false }),
+        Dialect::StompSockJs => opening.greeting(SockJs { host, room: ROOM.to_owned(), stomp: true }),
     }
 }

@@ -10,6 +10,7 @@ pub(crate) mod peers;
 pub(crate) mod route;
 pub(crate) mod slow;
 pub(crate) mod storm;
+pub(crate) mod transports;
 pub(crate) mod upstream;
 
 use std::time::Duration;
