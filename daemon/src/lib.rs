@@ -19,6 +19,7 @@ pub mod spans;
 pub mod telemetry;
 
 pub mod fd_limit;
+pub mod huge_pages;
 pub mod random;
 pub mod shutdown;
 

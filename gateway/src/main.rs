@@ -3,14 +3,16 @@
 use std::process::ExitCode;
 
 use holdfast_daemon::config::{Start, start};
-use holdfast_daemon::fd_limit;
 use holdfast_daemon::logging::{self, chain};
+use holdfast_daemon::{fd_limit, huge_pages};
 use holdfast_gateway::{app, config};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    // Before anything is allocated in earnest.
+    huge_pages::avoid();
     let loaded = match start(&config::SERVICE) {
         Start::Run(loaded) => loaded,
         Start::Exit(code) => return code,
