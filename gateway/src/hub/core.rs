@@ -270,7 +270,7 @@ impl Hub {
     /// The bus came or went. Coming also means: it may have been away in between.
     pub fn on_bus(&mut self, now: Now, edge: &mut dyn Edge, connected: bool) {
         if !connected || self.connected {
-            self.fail_jobs(now, edge, &Failure::BusUnavailable);
+            self.fail_reads(now, edge, &Failure::BusUnavailable);
             for purpose in self.upstream.bus_lost(edge) {
                 self.replied(now, edge, purpose, Err(Failure::BusUnavailable));
             }

@@ -28,9 +28,8 @@ impl Hub {
     pub fn on_inbox(&mut self, now: Now, edge: &mut dyn Edge, message: Received) {
         let Some((number, purpose)) = self.upstream.received(edge, &message) else { return };
         let more = match &purpose {
-            Purpose::CatchUp(job) => self.on_catch_up(now, edge, *job, &message),
-            Purpose::Page(page) => self.on_history(now, edge, *page, &message),
-            Purpose::Reconcile => self.on_reconcile(now, edge, &message),
+            Purpose::Read(read) => self.on_read(now, edge, *read, &message),
+            Purpose::Reconcile(read) => self.on_reconcile(now, edge, *read, &message),
             Purpose::Epoch => {
                 self.on_epoch(now, edge, &message);
                 false
@@ -68,9 +67,8 @@ impl Hub {
                 Ok(()) => self.start_history(now, edge, (conn, ticket), &room, from, limit),
                 Err(failure) => edge.to_shard(conn.shard, ToShard::History { conn, ticket, result: Err(failure) }),
             },
-            Purpose::CatchUp(job) => self.catch_up_failed(now, edge, job, &failure_of(outcome)),
-            Purpose::Page(page) => self.history_failed(edge, page, failure_of(outcome)),
-            Purpose::Reconcile => self.reconcile_failed(now),
+            Purpose::Read(read) => self.read_failed(now, edge, read, &failure_of(outcome)),
+            Purpose::Reconcile(read) => self.reconcile_failed(now, read),
             // The next mark of another epoch asks again.
             Purpose::Epoch => {}
         }

@@ -43,12 +43,10 @@ pub(super) enum Purpose {
     Caller(u64),
     /// The callout before a page of history.
     History { conn: ConnRef, ticket: Ticket, room: Arc<str>, from: Cursor, limit: u16 },
-    /// A target that catches up.
-    CatchUp(u64),
-    /// A page of history.
-    Page(u64),
-    /// What was lost for all targets.
-    Reconcile,
+    /// A read of the stream for a target that catches up, or of a page of history.
+    Read(u64),
+    /// A read of what was lost for all targets.
+    Reconcile(u64),
     /// The stream's epoch.
     Epoch,
 }

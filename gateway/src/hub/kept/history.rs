@@ -5,14 +5,15 @@ use std::sync::Arc;
 use holdfast_protocol::dialect::json::{Cursor, Mark};
 use holdfast_protocol::kept;
 use holdfast_protocol::position::Position;
-use holdfast_protocol::wire::{Delivery, Target as WireTarget};
+use holdfast_protocol::subject::Subjects;
+use holdfast_protocol::wire::{Delivery, Target as WireTarget, Text};
 
-use super::stream::{Read, Step};
-use super::{JOBS_MAX, READ_MS};
+use super::JOBS_MAX;
+use super::reads::Task;
+use super::stream::{self, Read, Step};
 use crate::clock::Now;
 use crate::hub::core::Hub;
-use crate::hub::edge::{Edge, Received};
-use crate::hub::upstream::Purpose;
+use crate::hub::edge::{Edge, Publication, Received};
 use crate::link::{ConnRef, ToShard};
 use crate::session::{Failure, HistoryPage, Outcome, Ticket};
 
@@ -24,6 +25,10 @@ pub(super) struct Page {
     from: Cursor,
     limit: usize,
     read: Read,
+    /// The stream's incarnation when the read began, …
+    epoch: Text,
+    /// … which is looked at again behind it.
+    is_read: bool,
 }
 
 impl Hub {
@@ -41,7 +46,7 @@ impl Hub {
         let (Cursor::Before(Mark { epoch, seq }) | Cursor::After(Mark { epoch, seq })) = &from;
         let failure = match &self.kept.epoch {
             Some(present) if epoch.as_ref().is_some_and(|epoch| epoch != present) => Some(Failure::OtherEpoch),
-            Some(_) if self.kept.histories.len() < JOBS_MAX => None,
+            Some(_) if self.kept.tasks.len() < JOBS_MAX => None,
             Some(_) | None => Some(Failure::Unavailable),
         };
         if let Some(failure) = failure {
@@ -52,54 +57,27 @@ impl Hub {
         // Streams are read forwards alone; a page before a mark is the end of what lies before it. What a subject may
         // hold is bounded by the stream's own limit, and the read by its own.
         let begin = if matches!(from, Cursor::After(_)) { seq.saturating_add(1) } else { 1 };
-        let page = Page { conn, ticket, limit: usize::from(limit), read: Read::new(subject, begin), from };
+        let page = Page {
+            conn,
+            ticket,
+            limit: usize::from(limit),
+            read: Read::new(subject, begin),
+            from,
+            epoch: self.kept.epoch.clone().unwrap_or_default(),
+            is_read: false,
+        };
         let number = self.kept.next_number();
-        self.ask_history(now, edge, number, page);
+        self.read_on(now, edge, number, Task::Page(page));
     }
 
-    fn ask_history(&mut self, now: Now, edge: &mut dyn Edge, number: u64, page: Page) {
-        let stream = self.kept.stream.as_deref().unwrap_or_default();
-        self.cells.kept_reads.add(1);
-        match self.upstream.ask(edge, Purpose::Page(number), page.read.ask(stream), now.ms + READ_MS) {
-            Ok(()) => {
-                self.kept.histories.insert(number, page);
-            }
-            Err(failure) => Self::answer_history(edge, page.conn, page.ticket, Err(failure)),
-        }
+    pub(super) fn finish_page(edge: &mut dyn Edge, page: Page, whole: bool) {
+        let (conn, ticket) = (page.conn, page.ticket);
+        let result = if whole { Ok(page.finish()) } else { Err(Failure::Unavailable) };
+        Self::answer_history(edge, conn, ticket, result);
     }
 
-    /// An answer; whether the same request has more to come.
-    pub(in crate::hub) fn on_history(
-        &mut self,
-        now: Now,
-        edge: &mut dyn Edge,
-        number: u64,
-        message: &Received,
-    ) -> bool {
-        let Some(mut page) = self.kept.histories.remove(&number) else { return false };
-        let epoch = self.kept.epoch.clone().unwrap_or_default();
-        match page.read.take(&self.subjects, &epoch, message) {
-            Step::More => {
-                self.kept.histories.insert(number, page);
-                return true;
-            }
-            Step::Again if !page.is_full() => self.ask_history(now, edge, number, page),
-            Step::Again | Step::Done => {
-                let (conn, ticket) = (page.conn, page.ticket);
-                Self::answer_history(edge, conn, ticket, Ok(page.finish()));
-            }
-            Step::TooMuch | Step::Failed => {
-                Self::answer_history(edge, page.conn, page.ticket, Err(Failure::Unavailable));
-            }
-        }
-        false
-    }
-
-    /// The request came to nothing.
-    pub(in crate::hub) fn history_failed(&mut self, edge: &mut dyn Edge, number: u64, failure: Failure) {
-        if let Some(page) = self.kept.histories.remove(&number) {
-            Self::answer_history(edge, page.conn, page.ticket, Err(failure));
-        }
+    pub(super) fn refuse_page(edge: &mut dyn Edge, page: Page, failure: Failure) {
+        Self::answer_history(edge, page.conn, page.ticket, Err(failure));
     }
 
     fn answer_history(edge: &mut dyn Edge, conn: ConnRef, ticket: Ticket, result: Outcome<HistoryPage>) {
@@ -108,6 +86,29 @@ impl Hub {
 }
 
 impl Page {
+    /// The next request.
+    pub(super) fn ask(&self, stream: &str) -> Publication {
+        if self.is_read { stream::ask_info(stream, None) } else { self.read.ask(stream) }
+    }
+
+    /// An answer.
+    pub(super) fn take(&mut self, subjects: &Subjects, message: &Received) -> Step {
+        if self.is_read {
+            return match stream::look(message, &self.epoch) {
+                Ok(_) => Step::Done,
+                Err(step) => step,
+            };
+        }
+        match self.read.take(subjects, &self.epoch, message) {
+            Step::Again if !self.is_full() => Step::Again,
+            Step::Again | Step::Done => {
+                self.is_read = true;
+                Step::Again
+            }
+            step => step,
+        }
+    }
+
     /// Whether what was read is all that can matter.
     fn is_full(&self) -> bool {
         match &self.from {

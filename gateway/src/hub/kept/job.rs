@@ -9,15 +9,16 @@ use std::sync::Arc;
 use holdfast_protocol::id::ConnectionId;
 use holdfast_protocol::kept;
 use holdfast_protocol::position::{Position, Recovery, Start};
-use holdfast_protocol::wire::Target as WireTarget;
+use holdfast_protocol::subject::Subjects;
+use holdfast_protocol::wire::{Target as WireTarget, Text};
 
+use super::reads::Task;
 use super::stream::{self, Info, Read, Step};
-use super::{JOBS_MAX, Place, READ_MESSAGES_MAX, READ_MS, Target, seq_of};
+use super::{JOBS_MAX, Place, READ_MESSAGES_MAX, Target, seq_of};
 use crate::clock::Now;
 use crate::hub::core::Hub;
-use crate::hub::edge::{Edge, Received};
+use crate::hub::edge::{Edge, Publication, Received};
 use crate::hub::roster::Kind;
-use crate::hub::upstream::Purpose;
 use crate::link::{ConnRef, Granted, JoinFor, Replay, SharedDelivery, ToShard};
 use crate::session::{Failure, Outcome};
 
@@ -46,19 +47,39 @@ impl Resumer {
             | Self::Suspicion { since } => *since,
         }
     }
+
+    const fn is_of_target(&self) -> bool {
+        matches!(self, Self::Hole { .. } | Self::Suspicion { .. })
+    }
+
+    /// The same for a stream in which its position means nothing.
+    fn without_position(mut self) -> Self {
+        match &mut self {
+            Self::Join { since, .. }
+            | Self::Bind { since, .. }
+            | Self::Replay { since, .. }
+            | Self::Hole { since }
+            | Self::Suspicion { since } => *since = u64::MAX,
+        }
+        self
+    }
 }
 
 /// How often a batch is asked for again where the replica that answered had less than the leader. Each time another one
 /// may answer.
 const STALE_MAX: u8 = 24;
 
+/// What was asked last. The state of the stream comes before the read, to know where to begin, and again behind it: what
+/// went meanwhile is not in the read.
 #[derive(Debug)]
 enum Phase {
     Info,
     /// The leader's last message of the subject.
     Last,
-    Oldest(Read),
-    Read(Read),
+    Oldest,
+    Read,
+    InfoAgain,
+    OldestAgain,
 }
 
 /// A catching-up under way.
@@ -66,7 +87,10 @@ enum Phase {
 pub(super) struct Job {
     target: Target,
     subject: String,
+    /// The stream's incarnation. A job does not outlive it.
+    epoch: Text,
     phase: Phase,
+    read: Read,
     info: Option<Info>,
     oldest: Option<u64>,
     /// What routers had processed when the job began: a leader that knows less of it is none any more.
@@ -101,8 +125,8 @@ impl Hub {
             resumers.push(Resumer::Suspicion { since: least });
         }
         resumers.push(resumer);
-        if let Some(job) = self.kept.by_target.get(&target).and_then(|number| self.kept.jobs.get_mut(number)) {
-            let is_before = matches!(job.phase, Phase::Read(_)) && least < job.from;
+        if let Some(job) = self.kept.job_of(&target) {
+            let is_before = !matches!(job.phase, Phase::Info | Phase::Last | Phase::Oldest) && least < job.from;
             // The stream was looked at before this position came to be: the look cannot tell that all is there.
             let is_news = since != u64::MAX && job.info.as_ref().is_some_and(|info| since > info.last);
             let list = if is_before || is_news { &mut job.late } else { &mut job.resumers };
@@ -118,10 +142,13 @@ impl Hub {
             Kind::User => WireTarget::User((&**name).into()),
             Kind::Room => WireTarget::Room((&**name).into()),
         };
+        let subject = kept::subject_of(&self.subjects, &wire).unwrap_or_default();
         let job = Job {
             target: target.clone(),
-            subject: kept::subject_of(&self.subjects, &wire).unwrap_or_default(),
+            epoch: self.kept.epoch.clone().unwrap_or_default(),
             phase: Phase::Info,
+            read: Read::new(subject.clone(), 1),
+            subject,
             info: None,
             oldest: None,
             mark: self.highest_mark(now),
@@ -133,109 +160,19 @@ impl Hub {
             resumers,
             late: Vec::new(),
         };
-        if self.kept.jobs.len() >= JOBS_MAX {
-            self.fail_job(now, edge, job, &Failure::Unavailable);
+        if self.kept.tasks.len() >= JOBS_MAX {
+            self.fail(now, edge, Task::CatchUp(job), &Failure::Unavailable);
             return;
         }
         let number = self.kept.next_number();
         self.kept.by_target.insert(target, number);
-        self.ask_for_job(now, edge, number, job);
+        self.read_on(now, edge, number, Task::CatchUp(job));
     }
 
-    /// Sends the request of the job's present phase, and keeps the job.
-    fn ask_for_job(&mut self, now: Now, edge: &mut dyn Edge, number: u64, job: Job) {
-        let stream = self.kept.stream.as_deref().unwrap_or_default();
-        let message = match &job.phase {
-            Phase::Info => stream::ask_info(stream, Some(&job.subject)),
-            Phase::Last => stream::ask_last(stream, &job.subject),
-            Phase::Oldest(read) | Phase::Read(read) => read.ask(stream),
-        };
-        self.cells.kept_reads.add(1);
-        match self.upstream.ask(edge, Purpose::CatchUp(number), message, now.ms + READ_MS) {
-            Ok(()) => {
-                self.kept.jobs.insert(number, job);
-            }
-            Err(failure) => self.fail_job(now, edge, job, &failure),
-        }
-    }
-
-    /// An answer for a job; whether the same request has more to come.
-    pub(in crate::hub) fn on_catch_up(
-        &mut self,
-        now: Now,
-        edge: &mut dyn Edge,
-        number: u64,
-        message: &Received,
-    ) -> bool {
-        let Some(mut job) = self.kept.jobs.remove(&number) else { return false };
-        let epoch = self.kept.epoch.clone().unwrap_or_default();
-        let step = match &mut job.phase {
-            Phase::Info => match Info::parse(&message.payload) {
-                // Another epoch: what was asked for is of a stream that is no more.
-                Some(info) if info.epoch.as_ref().is_some_and(|it| *it != epoch) => {
-                    self.learn_epoch(now, edge, &info);
-                    Step::Failed
-                }
-                Some(info) if info.last < job.mark => job.answered_behind(),
-                Some(info) => {
-                    job.info = Some(info);
-                    job.phase = Phase::Last;
-                    Step::Again
-                }
-                None => Step::Failed,
-            },
-            Phase::Last => match stream::parse_last(&message.payload) {
-                Some(last) => {
-                    job.last = last;
-                    if job.info.as_ref().is_some_and(Info::needs_oldest) {
-                        job.phase = Phase::Oldest(Read::oldest(job.subject.clone()));
-                    } else {
-                        job.begin_read();
-                    }
-                    Step::Again
-                }
-                None => Step::Failed,
-            },
-            Phase::Oldest(read) => match read.take(&self.subjects, &epoch, message) {
-                Step::Done | Step::Again => {
-                    job.oldest = read.messages.first().map(seq_of);
-                    job.begin_read();
-                    Step::Again
-                }
-                other => other,
-            },
-            Phase::Read(read) => match read.take(&self.subjects, &epoch, message) {
-                Step::Done if read.reached() < job.last => job.answered_behind(),
-                other => other,
-            },
-        };
-        match step {
-            Step::More => {
-                self.kept.jobs.insert(number, job);
-                return true;
-            }
-            Step::Again => self.ask_for_job(now, edge, number, job),
-            Step::Done => self.finish_job(now, edge, job, true),
-            Step::TooMuch => self.finish_job(now, edge, job, false),
-            Step::Failed => self.fail_job(now, edge, job, &Failure::Unavailable),
-        }
-        false
-    }
-
-    /// The request of a job came to nothing.
-    pub(in crate::hub) fn catch_up_failed(&mut self, now: Now, edge: &mut dyn Edge, number: u64, failure: &Failure) {
-        if let Some(job) = self.kept.jobs.remove(&number) {
-            self.fail_job(now, edge, job, failure);
-        }
-    }
-
-    fn finish_job(&mut self, now: Now, edge: &mut dyn Edge, mut job: Job, whole: bool) {
+    pub(super) fn finish_job(&mut self, now: Now, edge: &mut dyn Edge, mut job: Job, whole: bool) {
         self.kept.by_target.remove(&job.target);
         let (kind, name) = job.target.clone();
-        let read = match std::mem::replace(&mut job.phase, Phase::Info) {
-            Phase::Read(read) | Phase::Oldest(read) => read.messages,
-            Phase::Info | Phase::Last => Vec::new(),
-        };
+        let read = std::mem::take(&mut job.read.messages);
         let mut messages: Vec<_> = read.into_iter().map(|delivery| Arc::new(SharedDelivery::kept(delivery))).collect();
         let (info, oldest) = (job.info.clone(), job.oldest);
         let whole = whole && !job.overrun;
@@ -284,9 +221,8 @@ impl Hub {
         }
     }
 
-    fn fail_job(&mut self, now: Now, edge: &mut dyn Edge, job: Job, failure: &Failure) {
+    pub(super) fn fail_job(&mut self, now: Now, edge: &mut dyn Edge, job: Job, failure: &Failure) {
         self.kept.by_target.remove(&job.target);
-        self.cells.kept_reads_failed.add(1);
         for resumer in job.resumers.into_iter().chain(job.late) {
             match resumer {
                 Resumer::Hole { .. } => self.fill_hole(now, edge, &job.target, &[], false),
@@ -300,13 +236,13 @@ impl Hub {
         }
     }
 
-    /// All jobs come to nothing, and what is held is forgotten: it will be read again.
-    pub(in crate::hub) fn fail_jobs(&mut self, now: Now, edge: &mut dyn Edge, failure: &Failure) {
-        self.kept.held.clear();
-        let jobs: Vec<_> = self.kept.jobs.drain().map(|(_, job)| job).collect();
-        for mut job in jobs {
-            job.resumers.retain(|resumer| !matches!(resumer, Resumer::Hole { .. } | Resumer::Suspicion { .. }));
-            self.fail_job(now, edge, job, failure);
+    /// The stream is another one: whoever waits is served from it, without what was missed.
+    pub(super) fn restart_job(&mut self, now: Now, edge: &mut dyn Edge, mut job: Job) {
+        self.kept.by_target.remove(&job.target);
+        job.forget_holes();
+        let resumers: Vec<_> = job.resumers.into_iter().chain(job.late).map(Resumer::without_position).collect();
+        if !resumers.is_empty() {
+            self.start_job(now, edge, job.target, resumers);
         }
     }
 
@@ -332,8 +268,80 @@ impl Hub {
 }
 
 impl Job {
+    /// The request of the present phase.
+    pub(super) fn ask(&self, stream: &str) -> Publication {
+        match &self.phase {
+            Phase::Info | Phase::InfoAgain => stream::ask_info(stream, Some(&self.subject)),
+            Phase::Last => stream::ask_last(stream, &self.subject),
+            Phase::Oldest | Phase::OldestAgain => stream::ask_oldest(stream, &self.subject),
+            Phase::Read => self.read.ask(stream),
+        }
+    }
+
+    /// An answer.
+    pub(super) fn take(&mut self, subjects: &Subjects, message: &Received) -> Step {
+        self.advance(subjects, message).unwrap_or_else(|step| step)
+    }
+
+    /// The step that follows; what ends the job early as an error.
+    fn advance(&mut self, subjects: &Subjects, message: &Received) -> Result<Step, Step> {
+        match self.phase {
+            Phase::Info => {
+                let info = stream::look(message, &self.epoch)?;
+                if info.last < self.mark {
+                    return Ok(self.answered_behind());
+                }
+                self.info = Some(info);
+                self.phase = Phase::Last;
+            }
+            Phase::Last => {
+                self.last = stream::parse_place(&message.payload).ok_or(Step::Failed)?;
+                if self.needs_oldest() {
+                    self.phase = Phase::Oldest;
+                } else {
+                    self.begin_read();
+                }
+            }
+            Phase::Oldest => {
+                self.note_oldest(message)?;
+                self.begin_read();
+            }
+            Phase::Read => match self.read.take(subjects, &self.epoch, message) {
+                Step::Done if self.read.reached() < self.last => return Ok(self.answered_behind()),
+                Step::Done => self.phase = Phase::InfoAgain,
+                step => return Ok(step),
+            },
+            Phase::InfoAgain => {
+                let info = stream::look(message, &self.epoch)?;
+                if self.info.as_ref().is_some_and(|before| info.last < before.last) {
+                    return Ok(self.answered_behind());
+                }
+                self.info = Some(info);
+                if !self.needs_oldest() {
+                    return Ok(Step::Done);
+                }
+                self.phase = Phase::OldestAgain;
+            }
+            Phase::OldestAgain => {
+                self.note_oldest(message)?;
+                return Ok(Step::Done);
+            }
+        }
+        Ok(Step::Again)
+    }
+
+    fn needs_oldest(&self) -> bool {
+        self.info.as_ref().is_some_and(Info::needs_oldest)
+    }
+
+    fn note_oldest(&mut self, message: &Received) -> Result<(), Step> {
+        let oldest = stream::parse_place(&message.payload).ok_or(Step::Failed)?;
+        self.oldest = Some(oldest).filter(|oldest| *oldest > 0);
+        Ok(())
+    }
+
     /// Whoever answered knows less than is known already: ask again, within reason.
-    fn answered_behind(&mut self) -> Step {
+    const fn answered_behind(&mut self) -> Step {
         self.stale += 1;
         if self.stale < STALE_MAX { Step::Again } else { Step::Failed }
     }
@@ -344,15 +352,28 @@ impl Job {
         let served = self.resumers.iter().map(Resumer::since);
         let served = served.filter(|since| info.is_some_and(|info| info.covers(*since, self.oldest)));
         self.from = served.min().unwrap_or_else(|| info.map_or(0, |info| info.last));
-        self.phase = Phase::Read(Read::new(self.subject.clone(), self.from + 1));
+        self.read = Read::new(self.subject.clone(), self.from + 1);
+        self.phase = Phase::Read;
+    }
+
+    /// Nobody waits for holes any more.
+    pub(super) fn forget_holes(&mut self) {
+        self.resumers.retain(|resumer| !resumer.is_of_target());
+        self.late.retain(|resumer| !resumer.is_of_target());
     }
 }
 
 impl super::Kept {
+    fn job_of(&mut self, target: &Target) -> Option<&mut Job> {
+        match self.tasks.get_mut(self.by_target.get(target)?)? {
+            Task::CatchUp(job) => Some(job),
+            Task::Page(_) => None,
+        }
+    }
+
     /// Notes a live copy for whoever waits for the target.
     pub(super) fn note(&mut self, target: &Target, shared: &Arc<SharedDelivery>) {
-        let job = self.by_target.get(target).and_then(|number| self.jobs.get_mut(number));
-        if let Some(job) = job {
+        if let Some(job) = self.job_of(target) {
             if job.live.len() < READ_MESSAGES_MAX {
                 job.live.push(Arc::clone(shared));
             } else {

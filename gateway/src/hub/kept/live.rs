@@ -237,6 +237,10 @@ impl Hub {
         self.kept.epoch = Some(epoch);
         self.kept.safe = 0;
         self.roster.reset_places(0);
-        self.start_reconcile(now, edge);
+        for shared in std::mem::take(&mut self.kept.held).into_values().flatten() {
+            self.expect_nobody(now, &shared);
+        }
+        self.restart_reads(now, edge);
+        self.restart_reconcile(now, edge);
     }
 }

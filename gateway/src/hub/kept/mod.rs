@@ -5,12 +5,13 @@
 //! notices. Clients that resume are served from the same kind of read, one per target however many resume. All of it is
 //! synchronous: reads are requests over the hub's inbox.
 //!
-//! Reading order: stream (requests and answers of JetStream), job (one catching-up of a target), live (copies as they
-//! come), reconcile (after losses that no later copy would show), history.
+//! Reading order: stream (requests and answers of JetStream), reads (the loop of those under way), job (one catching-up of
+//! a target), history, live (copies as they come), reconcile (after losses that no later copy would show).
 
 mod history;
 mod job;
 mod live;
+mod reads;
 mod reconcile;
 mod stream;
 
@@ -59,13 +60,12 @@ pub(super) struct Kept {
     epoch: Option<Text>,
     /// Everything up to here had reached this node, as of the end of a turn without loss.
     safe: u64,
-    /// Catching up, by the number of the job and by target.
-    jobs: HashMap<u64, job::Job, FxBuildHasher>,
+    /// Reads for somebody, by number; those that catch up by target too.
+    tasks: HashMap<u64, reads::Task, FxBuildHasher>,
     by_target: HashMap<Target, u64>,
-    next_job: u64,
+    next_task: u64,
     /// Live copies behind a hole, by target, in order. Bounded by [`HELD_MAX`] each.
     held: HashMap<Target, Vec<Arc<SharedDelivery>>>,
-    histories: HashMap<u64, history::Page, FxBuildHasher>,
     reconcile: reconcile::Reconcile,
     /// When the stream was last asked for its epoch, because somebody named another.
     epoch_asked_ms: Option<u64>,
@@ -77,11 +77,10 @@ impl Kept {
             stream,
             epoch: None,
             safe: 0,
-            jobs: HashMap::default(),
+            tasks: HashMap::default(),
             by_target: HashMap::new(),
-            next_job: 0,
+            next_task: 0,
             held: HashMap::new(),
-            histories: HashMap::default(),
             reconcile: reconcile::Reconcile::Idle,
             epoch_asked_ms: None,
         }
@@ -98,8 +97,8 @@ impl Kept {
     }
 
     const fn next_number(&mut self) -> u64 {
-        self.next_job += 1;
-        self.next_job
+        self.next_task += 1;
+        self.next_task
     }
 }
 

@@ -4,7 +4,8 @@
 
 use std::sync::Arc;
 
-use holdfast_protocol::wire::Target as WireTarget;
+use holdfast_protocol::subject::Subjects;
+use holdfast_protocol::wire::{Target as WireTarget, Text};
 
 use super::stream::{self, Info, Read, Step};
 use super::{READ_MS, Resumer};
@@ -28,20 +29,56 @@ const EPOCH_EVERY_MS: u64 = 1000;
 #[derive(Debug)]
 pub(super) enum Reconcile {
     Idle,
-    /// Reading. `again` where something was lost after the read had begun.
-    Running {
-        read: Read,
-        again: bool,
-        /// What routers had processed when the read began: it must come so far.
-        mark: u64,
-        /// Answers by replicas that had not.
-        stale: u16,
-    },
+    Running(Running),
     /// To be tried at that time; so many answers were behind.
     Waiting {
         at_ms: u64,
         stale: u16,
     },
+}
+
+/// A read under way.
+#[derive(Debug)]
+pub(super) struct Running {
+    /// Names its requests.
+    number: u64,
+    /// The stream's incarnation when it began.
+    epoch: Text,
+    /// Where it began.
+    from: u64,
+    read: Read,
+    /// It is over, and the stream is asked whether it still is the same.
+    is_read: bool,
+    /// The stream begins behind it: what is gone may have been for anybody.
+    is_cut: bool,
+    /// Something was lost after it had begun.
+    again: bool,
+    /// What routers had processed when it began: it must come so far.
+    mark: u64,
+    /// Answers by replicas that had not.
+    stale: u16,
+}
+
+impl Running {
+    fn take(&mut self, subjects: &Subjects, message: &Received) -> Step {
+        if self.is_read {
+            return match stream::look(message, &self.epoch) {
+                Ok(info) => {
+                    self.is_cut = info.first > self.from;
+                    Step::Done
+                }
+                Err(step) => step,
+            };
+        }
+        match self.read.take(subjects, &self.epoch, message) {
+            Step::Done if self.read.reached() < self.mark && self.stale < STALE_MAX * STALE_ROUNDS_MAX => Step::Behind,
+            Step::Done => {
+                self.is_read = true;
+                Step::Again
+            }
+            step => step,
+        }
+    }
 }
 
 impl Reconcile {
@@ -56,23 +93,40 @@ impl Hub {
         if !self.kept.is_on() {
             return;
         }
-        if let Reconcile::Running { again, .. } = &mut self.kept.reconcile {
-            *again = true;
+        if let Reconcile::Running(running) = &mut self.kept.reconcile {
+            running.again = true;
             return;
         }
         let stale = if let Reconcile::Waiting { stale, .. } = self.kept.reconcile { stale } else { 0 };
-        let mark = self.highest_mark(now);
-        let read = Read::new(self.subjects.keep_all(), self.kept.safe + 1);
-        self.ask_reconcile(now, edge, read, false, mark, stale);
+        let from = self.kept.safe + 1;
+        let running = Running {
+            number: self.kept.next_number(),
+            epoch: self.kept.epoch.clone().unwrap_or_default(),
+            from,
+            read: Read::new(self.subjects.keep_all(), from),
+            is_read: false,
+            is_cut: false,
+            again: false,
+            mark: self.highest_mark(now),
+            stale,
+        };
+        self.ask_reconcile(now, edge, running);
     }
 
-    fn ask_reconcile(&mut self, now: Now, edge: &mut dyn Edge, read: Read, again: bool, mark: u64, stale: u16) {
+    /// The same from the beginning, whatever is under way: the stream is another one.
+    pub(super) fn restart_reconcile(&mut self, now: Now, edge: &mut dyn Edge) {
+        self.kept.reconcile = Reconcile::Idle;
+        self.start_reconcile(now, edge);
+    }
+
+    fn ask_reconcile(&mut self, now: Now, edge: &mut dyn Edge, running: Running) {
         let stream = self.kept.stream.as_deref().unwrap_or_default();
         self.cells.kept_reads.add(1);
-        let asked = self.upstream.ask(edge, Purpose::Reconcile, read.ask(stream), now.ms + READ_MS);
+        let request = if running.is_read { stream::ask_info(stream, None) } else { running.read.ask(stream) };
+        let asked = self.upstream.ask(edge, Purpose::Reconcile(running.number), request, now.ms + READ_MS);
         self.kept.reconcile = match asked {
-            Ok(()) => Reconcile::Running { read, again, mark, stale },
-            Err(_) => Reconcile::Waiting { at_ms: now.ms + RETRY_MS, stale },
+            Ok(()) => Reconcile::Running(running),
+            Err(_) => Reconcile::Waiting { at_ms: now.ms + RETRY_MS, stale: running.stale },
         };
     }
 
@@ -87,42 +141,58 @@ impl Hub {
     }
 
     /// An answer; whether the same request has more to come.
-    pub(in crate::hub) fn on_reconcile(&mut self, now: Now, edge: &mut dyn Edge, message: &Received) -> bool {
-        let epoch = self.kept.epoch.clone().unwrap_or_default();
-        let Reconcile::Running { mut read, again, mark, stale } =
-            std::mem::replace(&mut self.kept.reconcile, Reconcile::Idle)
-        else {
+    pub(in crate::hub) fn on_reconcile(
+        &mut self,
+        now: Now,
+        edge: &mut dyn Edge,
+        number: u64,
+        message: &Received,
+    ) -> bool {
+        let Reconcile::Running(running) = &mut self.kept.reconcile else { return false };
+        if running.number != number {
+            return false;
+        }
+        let step = running.take(&self.subjects, message);
+        if step == Step::More {
+            return true;
+        }
+        let Reconcile::Running(mut running) = std::mem::replace(&mut self.kept.reconcile, Reconcile::Idle) else {
             return false;
         };
         let later = now.ms + RETRY_MS;
-        match read.take(&self.subjects, &epoch, message) {
-            Step::More => {
-                self.kept.reconcile = Reconcile::Running { read, again, mark, stale };
-                return true;
-            }
-            Step::Again => self.ask_reconcile(now, edge, read, again, mark, stale),
-            Step::Done if read.reached() < mark && stale < STALE_MAX * STALE_ROUNDS_MAX => {
-                if (stale + 1) % STALE_MAX == 0 {
-                    self.kept.reconcile = Reconcile::Waiting { at_ms: later, stale: stale + 1 };
+        match step {
+            Step::More | Step::Again => self.ask_reconcile(now, edge, running),
+            Step::Behind => {
+                running.stale += 1;
+                if running.stale.is_multiple_of(STALE_MAX) {
+                    self.kept.reconcile = Reconcile::Waiting { at_ms: later, stale: running.stale };
                 } else {
-                    self.ask_reconcile(now, edge, read, again, mark, stale + 1);
+                    self.ask_reconcile(now, edge, running);
                 }
             }
-            Step::Done => self.end_reconcile(now, edge, read, again),
+            Step::Done => self.end_reconcile(now, edge, running),
             Step::TooMuch => self.give_up_reconcile(now, edge),
-            Step::Failed => self.kept.reconcile = Reconcile::Waiting { at_ms: later, stale },
+            Step::Another(info) => self.learn_epoch(now, edge, &info),
+            Step::Failed => self.kept.reconcile = Reconcile::Waiting { at_ms: later, stale: running.stale },
         }
         false
     }
 
     /// The request came to nothing: again in a while.
-    pub(in crate::hub) fn reconcile_failed(&mut self, now: Now) {
-        self.kept.reconcile = Reconcile::Waiting { at_ms: now.ms + RETRY_MS, stale: 0 };
+    pub(in crate::hub) fn reconcile_failed(&mut self, now: Now, number: u64) {
+        if matches!(&self.kept.reconcile, Reconcile::Running(running) if running.number == number) {
+            self.kept.reconcile = Reconcile::Waiting { at_ms: now.ms + RETRY_MS, stale: 0 };
+        }
     }
 
-    fn end_reconcile(&mut self, now: Now, edge: &mut dyn Edge, read: Read, again: bool) {
+    fn end_reconcile(&mut self, now: Now, edge: &mut dyn Edge, running: Running) {
         self.cells.kept_reconciled.add(1);
-        for delivery in read.messages {
+        let again = running.again;
+        if running.is_cut {
+            self.cells.kept_lost.add(1);
+            self.to_all_shards(edge, &ToShard::KeptGap { target: WireTarget::All });
+        }
+        for delivery in running.read.messages {
             let target = match delivery.targets.first() {
                 Some(WireTarget::User(user)) => (Kind::User, Arc::from(user.as_str())),
                 Some(WireTarget::Room(room)) => (Kind::Room, Arc::from(room.as_str())),

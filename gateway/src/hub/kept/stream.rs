@@ -72,8 +72,14 @@ pub(super) fn ask_last(stream: &str, subject: &str) -> Publication {
     Publication::plain(kept::leader_get(stream), body.to_string().into())
 }
 
-/// The sequence of that message, 0 if there is none; `None` where the answer says neither.
-pub(super) fn parse_last(payload: &[u8]) -> Option<u64> {
+/// Asks the leader for the oldest message of a subject.
+pub(super) fn ask_oldest(stream: &str, subject: &str) -> Publication {
+    let body = serde_json::json!({ "seq": 1, "next_by_subj": subject });
+    Publication::plain(kept::leader_get(stream), body.to_string().into())
+}
+
+/// The sequence of the one message asked for, 0 if there is none; `None` where the answer says neither.
+pub(super) fn parse_place(payload: &[u8]) -> Option<u64> {
     #[derive(Deserialize)]
     struct Answer {
         message: Option<Message>,
@@ -91,6 +97,15 @@ pub(super) fn parse_last(payload: &[u8]) -> Option<u64> {
         Answer { message: Some(message), .. } => Some(message.seq),
         Answer { error: Some(Error { code: NOT_FOUND }), .. } => Some(0),
         Answer { .. } => None,
+    }
+}
+
+/// The state of the stream, where it is still the one of `epoch`.
+pub(super) fn look(message: &Received, epoch: &Text) -> Result<Info, Step> {
+    match Info::parse(&message.payload) {
+        Some(info) if info.epoch.as_ref().is_some_and(|it| it != epoch) => Err(Step::Another(Box::new(info))),
+        Some(info) => Ok(info),
+        None => Err(Step::Failed),
     }
 }
 
@@ -132,11 +147,10 @@ pub(super) struct Read {
     pub(super) messages: Vec<Delivery>,
     bytes: usize,
     pending: u64,
-    batch_max: usize,
 }
 
 /// What an answer did to a read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Step {
     /// A message; more will come.
     More,
@@ -144,8 +158,12 @@ pub(super) enum Step {
     Again,
     /// All that was there.
     Done,
+    /// Whoever answered has less than is known to be there.
+    Behind,
     /// More than a read may take.
     TooMuch,
+    /// The stream is not the one that was read any more.
+    Another(Box<Info>),
     /// No answer that makes sense.
     Failed,
 }
@@ -153,12 +171,7 @@ pub(super) enum Step {
 impl Read {
     /// Of the subjects that match `filter`, from this sequence on.
     pub(super) fn new(filter: String, from: u64) -> Self {
-        Self { filter, next: from.max(1), messages: Vec::new(), bytes: 0, pending: 0, batch_max: BATCH }
-    }
-
-    /// The subject's oldest message alone.
-    pub(super) fn oldest(filter: String) -> Self {
-        Self { batch_max: 1, ..Self::new(filter, 1) }
+        Self { filter, next: from.max(1), messages: Vec::new(), bytes: 0, pending: 0 }
     }
 
     /// Everything up to here was read.
@@ -169,7 +182,7 @@ impl Read {
     /// The next request.
     pub(super) fn ask(&self, stream: &str) -> Publication {
         let body = serde_json::json!({
-            "seq": self.next, "next_by_subj": self.filter, "batch": self.batch_max, "max_bytes": BATCH_BYTES,
+            "seq": self.next, "next_by_subj": self.filter, "batch": BATCH, "max_bytes": BATCH_BYTES,
         });
         Publication::plain(kept::direct_get(stream), body.to_string().into())
     }
@@ -177,7 +190,7 @@ impl Read {
     /// Takes an answer.
     pub(super) fn take(&mut self, subjects: &Subjects, epoch: &Text, message: &Received) -> Step {
         match message.status {
-            Some(END_OF_BATCH) if self.batch_max == 1 || self.pending == 0 => return Step::Done,
+            Some(END_OF_BATCH) if self.pending == 0 => return Step::Done,
             Some(END_OF_BATCH) => return Step::Again,
             Some(NOT_FOUND) => return Step::Done,
             Some(_) => return Step::Failed,
@@ -241,10 +254,13 @@ mod tests {
     #[test]
     fn the_leaders_answer_names_the_last_message_or_says_that_there_is_none() {
         let found = br#"{"type":"io.nats.jetstream.api.v1.stream_msg_get_response","message":{"subject":"hf.keep.room.a","seq":7}}"#;
-        assert_eq!(parse_last(found), Some(7));
-        assert_eq!(parse_last(br#"{"error":{"code":404,"err_code":10037,"description":"no message found"}}"#), Some(0));
-        assert_eq!(parse_last(br#"{"error":{"code":503,"description":"not available"}}"#), None);
-        assert_eq!(parse_last(b""), None);
+        assert_eq!(parse_place(found), Some(7));
+        assert_eq!(
+            parse_place(br#"{"error":{"code":404,"err_code":10037,"description":"no message found"}}"#),
+            Some(0)
+        );
+        assert_eq!(parse_place(br#"{"error":{"code":503,"description":"not available"}}"#), None);
+        assert_eq!(parse_place(b""), None);
     }
 
     fn message(seq: u64, pending: u64) -> Received {

@@ -44,10 +44,13 @@ impl Stream {
             return vec![Received { subject, payload, ..Received::default() }];
         }
         if request.subject.starts_with("$JS.API.STREAM.MSG.GET.") {
-            let of = body["last_by_subj"].as_str().expect("a subject");
-            let last = self.messages.iter().rfind(|(_, subject)| *subject == of);
+            let mut found = self.messages.iter();
+            let found = match (body["last_by_subj"].as_str(), body["next_by_subj"].as_str()) {
+                (Some(of), _) => found.rfind(|(_, subject)| *subject == of),
+                (_, of) => found.find(|(seq, subject)| Some(*subject) == of && Some(*seq) >= body["seq"].as_u64()),
+            };
             let answer =
-                last.map_or(json!({ "error": { "code": 404 } }), |(seq, _)| json!({ "message": { "seq": seq } }));
+                found.map_or(json!({ "error": { "code": 404 } }), |(seq, _)| json!({ "message": { "seq": seq } }));
             return vec![Received { subject, payload: answer.to_string().into(), ..Received::default() }];
         }
         let filter = body["next_by_subj"].as_str().expect("a filter");
@@ -100,6 +103,15 @@ impl Scene {
                 for answer in if lags { replica } else { stream }.answers(request) {
                     self.hub.on_inbox(self.now, &mut self.edge, answer);
                 }
+            }
+        }
+    }
+
+    /// Answers what is asked of the stream now, and nothing that follows from it.
+    fn serve_once(&mut self, stream: &Stream) {
+        for request in self.published("$JS.API.") {
+            for answer in stream.answers(&request) {
+                self.hub.on_inbox(self.now, &mut self.edge, answer);
             }
         }
     }
@@ -334,6 +346,97 @@ fn what_cannot_be_told_for_sure_is_not_recovered() {
         assert_eq!(granted[0].start, Start { position: position(10), recovery: Some(recovery) }, "{epoch} {since}");
         assert!(whole || replayed(&granted[0]).is_empty());
     }
+}
+
+#[test]
+fn what_the_limits_cut_while_the_stream_is_read_is_not_called_recovered() {
+    let before = Stream { per_subject_max: 4, ..Stream::of_room(&[5, 8, 12]) };
+    let after = Stream { per_subject_max: 4, ..Stream::of_room(&[8, 12, 14, 15]) };
+    let mut scene = Scene::member(10);
+    scene.joins_since(2, "e1", 4);
+    // Its state, and its last message.
+    scene.serve_once(&before);
+    scene.serve_once(&before);
+
+    scene.serve(&after);
+
+    let granted = scene.granted();
+    assert!(matches!(granted[0].start.recovery, Some(Recovery::Lost { .. })), "5 is gone: {granted:?}");
+    assert_eq!(replayed(&granted[0]), [0_u64; 0]);
+}
+
+#[test]
+fn messages_of_another_stream_never_go_out_as_ones_of_the_old() {
+    let (old, new) = (Stream::of_room(&[5, 8, 12]), Stream { epoch: "e2", ..Stream::of_room(&[5, 9, 13]) });
+    for answered in 0..4 {
+        let mut scene = Scene::member(10);
+        scene.joins_since(2, "e1", 4);
+        let (conn, room) = (conn(0, 1), "r".into());
+        scene.says(ToHub::History { conn, ticket: 5, room, from: Cursor::NEWEST, limit: 9, callout: None });
+        for _ in 0..answered {
+            scene.serve_once(&old);
+        }
+
+        scene.serve(&new);
+
+        let told = scene.told_shards();
+        let mut seen = Vec::new();
+        for (_, message) in &told {
+            match message {
+                ToShard::Joined { result: Ok(granted), .. } => {
+                    let lost = matches!(&granted.start.recovery, Some(Recovery::Lost { .. }));
+                    let of = granted.start.position.as_ref().map(|position| &*position.epoch);
+                    assert!(lost && of == Some("e2") && replayed(granted).is_empty(), "{answered}: {granted:?}");
+                }
+                ToShard::Deliver(shared) => {
+                    seen.extend(shared.delivery.kept.as_ref().map(|kept| (kept.epoch.to_string(), kept.seq)));
+                }
+                ToShard::History { result: Ok(page), .. } => {
+                    assert!(answered > 1 && page.messages.len() == 3, "the old one, whole: {answered} {page:?}");
+                }
+                _ => {}
+            }
+        }
+        let all = [5, 9, 13].map(|seq| ("e2".to_owned(), seq));
+        assert_eq!(seen, all, "{answered}: to the members, all is news");
+        assert!(told.iter().any(|(_, message)| matches!(message, ToShard::Joined { .. })), "{answered}");
+    }
+}
+
+#[test]
+fn a_resume_that_waits_while_the_stream_is_replaced_is_told_that_it_is() {
+    let (old, new) = (Stream::of_room(&[5, 8, 12]), Stream { epoch: "e2", ..Stream::of_room(&[1]) });
+    let mut scene = Scene::member(10);
+    scene.joins_since(2, "e1", 4);
+    // The state of the old stream is known; then a router names the new one.
+    scene.serve_once(&old);
+    let under_way = scene.published("$JS.API.");
+    let Item::Deliver(mut other) = delivery(vec![Target::Room("r".into())], 1) else { unreachable!() };
+    other.kept = Some(Kept { epoch: "e2".into(), seq: 1, previous: 0 });
+    scene.packet(1, 1, vec![Item::Deliver(other)]);
+    scene.serve(&new);
+    for request in &under_way {
+        for answer in old.answers(request) {
+            scene.hub.on_inbox(scene.now, &mut scene.edge, answer);
+        }
+    }
+
+    let granted = scene.granted();
+    assert_eq!(granted.len(), 1);
+    assert!(matches!(granted[0].start.recovery, Some(Recovery::Lost { .. })), "{granted:?}");
+    assert_eq!(granted[0].start.position.as_ref().map(|position| &*position.epoch), Some("e2"));
+}
+
+#[test]
+fn what_is_gone_from_the_stream_before_it_could_be_read_back_is_a_gap_for_all() {
+    let mut scene = Scene::member(10);
+    scene.copy(1, 12, 8);
+    scene.delivered();
+    scene.packet(3, 1, vec![]);
+
+    scene.serve(&Stream { first: 14, ..Stream::of_room(&[14]) });
+
+    assert_eq!(scene.delivered(), (vec![14], 2), "each shard is told");
 }
 
 #[test]
