@@ -82,6 +82,7 @@ impl Host for TestHost {
 
     async fn respond(&self, (): (), _: Guest, request: Request<RequestBody>) -> Response<Body> {
         if request.uri().path() == "/never" {
+            self.0.received.borrow_mut().push("/never".to_owned());
             std::future::pending::<()>().await;
         }
         Response::new(Body::whole("a page"))

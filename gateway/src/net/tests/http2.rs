@@ -103,9 +103,14 @@ fn who_gives_its_requests_up_at_once_is_sent_away() {
 
         let mut given_up = 0;
         while sender.ready().await.is_ok() {
-            let waiting = get(&mut sender, "/never");
-            // So that it leaves before it is given up.
-            drop(tokio::time::timeout(Duration::from_millis(1), waiting).await);
+            tokio::select! {
+                answer = get(&mut sender, "/never") => {
+                    assert!(answer.is_err(), "nothing answers it but the end");
+                    break;
+                }
+                // It is given up when it is being answered, and no sooner.
+                () = scene.host.until("asked for", |inner| inner.received.borrow().len() > given_up) => {}
+            }
             given_up += 1;
             assert!(given_up < 2_000, "it may go on for ever");
         }
