@@ -199,6 +199,7 @@ impl<'a> Session<'a> {
             user: login,
             heart_beat_ms: (HEARTBEAT_MS, HEARTBEAT_MS),
             server: concat!("holdfast/", env!("CARGO_PKG_VERSION")),
+            more: &[],
         })));
         acts.push(Act::HeartBeat { in_ms: agreed(theirs.0), out_ms: agreed(theirs.1) });
     }

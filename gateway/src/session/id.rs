@@ -80,16 +80,7 @@ impl Session {
     /// The same for a SUBSCRIBE to a room: where its kept messages begin.
     pub(super) fn receipt_at(&self, receipt: Option<&str>, start: &Start, actions: &mut Actions) {
         let (Some(receipt), Some(stomp)) = (receipt, &self.stomp) else { return };
-        let position = start.position.as_ref().map(|position| ("position", position.to_string()));
-        let recovery = start.recovery.as_ref().map(|recovery| match recovery {
-            Recovery::Whole => ("recovered", "true".to_owned()),
-            Recovery::Lost { .. } => ("recovered", "false".to_owned()),
-        });
-        let first = match &start.recovery {
-            Some(Recovery::Lost { first: Some(first) }) => Some(("first", first.to_string())),
-            _ => None,
-        };
-        let more: Vec<_> = position.into_iter().chain(recovery).chain(first).collect();
+        let more = said_of(start);
         actions.push(Action::Reply(Bytes::from(stomp::receipt(stomp.version, receipt, &more))));
     }
 
@@ -113,4 +104,18 @@ impl Session {
         };
         actions.push(Action::Reply(Bytes::from(payload)));
     }
+}
+
+/// What a frame says of where kept messages begin.
+pub(super) fn said_of(start: &Start) -> Vec<(&'static str, String)> {
+    let position = start.position.as_ref().map(|position| ("position", position.to_string()));
+    let recovery = start.recovery.as_ref().map(|recovery| match recovery {
+        Recovery::Whole => ("recovered", "true".to_owned()),
+        Recovery::Lost { .. } => ("recovered", "false".to_owned()),
+    });
+    let first = match &start.recovery {
+        Some(Recovery::Lost { first: Some(first) }) => Some(("first", first.to_string())),
+        _ => None,
+    };
+    position.into_iter().chain(recovery).chain(first).collect()
 }

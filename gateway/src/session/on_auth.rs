@@ -188,7 +188,7 @@ impl Session {
             start: &start,
         };
         self.tell(|| json::welcome(&welcome), actions);
-        self.stomp_connected(now, actions);
+        self.stomp_connected(now, &start, actions);
         let url_rooms = self.rare.as_mut().map(|rare| {
             rare.device = None;
             rare.since = None;

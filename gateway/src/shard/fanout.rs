@@ -192,7 +192,8 @@ impl<S: Socket> Shard<S> {
             return;
         }
         let copies = Copies::of(fan.shared, share.target, &connection.session, connection.socket.framing());
-        if copies.is_empty() {
+        let holds = share.scope == OWN_STREAM && delivery.kept.is_some() && connection.session.holds_own();
+        if copies.is_empty() && !holds {
             // It listens to nothing of this target; as a member of another it may.
             connection.mark = fan.mark.wrapping_sub(1);
             fan.part.filtered += 1;
@@ -200,7 +201,7 @@ impl<S: Socket> Shard<S> {
         }
         fan.part.matched += 1;
         if let Some(kept) = &delivery.kept
-            && (connection.lagging || connection.session.is_paused())
+            && (holds || connection.lagging || connection.session.is_paused())
             && self.lags(index, share.scope, kept)
         {
             // Not written now, and not lost: it is replayed.

@@ -11,7 +11,7 @@ use super::table::Binding;
 use crate::clock::Now;
 use crate::link::{ConnRef, Granted, JoinFor, Replay, ToHub, ToShard};
 use crate::session::{Event, GapScope, Outcome};
-use crate::socket::{OWN_STREAM, Socket};
+use crate::socket::Socket;
 
 impl<S: Socket> Shard<S> {
     /// Carries out the only message of a turn; [`Self::finish_turn`] follows.
@@ -103,7 +103,7 @@ impl<S: Socket> Shard<S> {
         match index.and_then(|_| self.present(conn)) {
             Some(index) if succeeded => {
                 self.table.bind(index, &user);
-                self.replay(now, index, OWN_STREAM, &replay);
+                self.replay_own(now, index, &replay);
                 self.to_hub.push(ToHub::Opened { id, user });
             }
             _ if succeeded => {

@@ -35,7 +35,8 @@ impl<S: Socket> Shard<S> {
     /// Whether a kept copy must not go out now: it is noted, and will be replayed. The connection is paused, or behind.
     pub(super) fn lags(&mut self, index: u32, scope: u32, kept: &Kept) -> bool {
         let Some(connection) = self.table.get_mut(index) else { return false };
-        let paused = connection.session.is_paused();
+        let holds = scope == OWN_STREAM && connection.session.holds_own();
+        let paused = holds || connection.session.is_paused();
         if !paused && !connection.lagging {
             return false;
         }
@@ -83,7 +84,9 @@ impl<S: Socket> Shard<S> {
     /// Asks for what it missed.
     fn ask_for_missed(&mut self, index: u32) {
         let (Some(conn), Some(user)) = (self.conn(index), self.user_name(index)) else { return };
-        for lag in self.lags.get_mut(&index).into_iter().flatten().filter(|lag| !lag.asked) {
+        let holds = self.table.get(index).is_some_and(|connection| connection.session.holds_own());
+        let ready = |lag: &&mut Lag| !lag.asked && !(holds && lag.room.is_none());
+        for lag in self.lags.get_mut(&index).into_iter().flatten().filter(ready) {
             lag.asked = true;
             let (room, user, since) = (lag.room.clone(), Arc::clone(&user), lag.since);
             self.to_hub.push(ToHub::Replay { conn, room, user, since });
@@ -142,6 +145,18 @@ impl<S: Socket> Shard<S> {
                 self.feed(now, index, Event::Gap { scope });
             }
         }
+    }
+
+    /// What a connection missed of its user's messages is there: it goes out now, or when the client listens.
+    pub(super) fn replay_own(&mut self, now: Now, index: u32, replay: &Replay) {
+        if self.table.get(index).is_some_and(|connection| connection.session.holds_own()) {
+            let first = replay.messages.get(replay.skip).and_then(|shared| shared.delivery.kept.as_ref());
+            if let Some(first) = first {
+                self.fall_behind(index, OWN_STREAM, first.seq);
+            }
+            return;
+        }
+        self.replay(now, index, OWN_STREAM, replay);
     }
 
     fn forget_own_lag(&mut self, index: u32) {

@@ -65,11 +65,11 @@ impl<S: Socket> Shard<S> {
         if self.is_over_age(now, index) {
             self.retire(now, index);
         }
-        self.catch_up_if_drained(index);
         match verdict {
             Some(close) => self.feed(now, index, Event::Close(close)),
             None => self.feed(now, index, Event::Tick),
         }
+        self.catch_up_if_drained(index);
     }
 
     /// Whether a connection has lived for as long as it may, by its own draw of the jitter.

@@ -125,6 +125,46 @@ async fn a_kept_room_resumes_from_a_position_on_another_node() {
 }
 
 #[tokio::test]
+async fn a_client_s_own_messages_resume_at_another_node() {
+    let cluster = cluster::shared().await;
+    let service = cluster.service().await;
+    let user = unique("ana");
+    let keep = async |queue: &str, text: &str| {
+        let mut headers = async_nats::HeaderMap::new();
+        headers.insert("Hf-Destination", queue);
+        let subject = format!("hf.keep.user.{user}");
+        let kept = service.bus().request_with_headers(subject, headers, text.to_owned().into());
+        kept.await.expect("the stream confirms");
+    };
+    let client = connected(cluster.gateway(0), &user).await;
+    subscribed(&client, "s", "/user/queue/a", "").await;
+    keep("/queue/a", "\"one\"").await;
+    let first = frame(&client).await;
+    assert_eq!(body(&first), "\"one\"");
+    let since = format!("{}.{}", value(&first, "epoch").unwrap(), value(&first, "seq").unwrap());
+    client.tell("DISCONNECT\n\n\0").await;
+    keep("/queue/a", "\"two\"").await;
+    keep("/queue/b", "\"three\"").await;
+
+    let back = cluster.gateway(1).client().protocols(&["v12.stomp"]).endpoint_default().await;
+    let token = holdfast_harness::Claims::of(&user).sign();
+    back.tell(&format!("CONNECT\naccept-version:1.2\nsince:{since}\nAuthorization:{token}\n\n\0")).await;
+    let connected = frame(&back).await;
+    assert_eq!(value(&connected, "recovered"), Some("true"), "{connected}");
+    // Nobody listens: it is not lost.
+    keep("/queue/a", "\"four\"").await;
+    for (id, queue) in [("a", "/user/queue/a"), ("b", "/user/queue/b")] {
+        subscribed(&back, id, queue, "").await;
+    }
+    for (id, expected) in [("a", "\"two\""), ("b", "\"three\""), ("a", "\"four\"")] {
+        let message = frame(&back).await;
+        assert_eq!((value(&message, "subscription"), body(&message)), (Some(id), expected), "{message}");
+    }
+    keep("/queue/b", "\"five\"").await;
+    assert_eq!(body(&frame(&back).await), "\"five\"");
+}
+
+#[tokio::test]
 async fn a_cumulative_ack_counts_for_what_came_before() {
     let cluster = cluster::shared().await;
     let service = cluster.service().await;

@@ -18,12 +18,13 @@ use holdfast_protocol::close::Close;
 use holdfast_protocol::dialect::json::ErrorCode;
 use holdfast_protocol::dialect::stomp::{self, Command, Connected, Frame, Limits, ParseError, Parser, Version};
 use holdfast_protocol::dialect::{is_device, is_user};
+use holdfast_protocol::position::{Position, Recovery, Start};
 
 use self::subscriptions::Subscription;
 pub use self::subscriptions::Variant;
 use self::upstream::Transactions;
 use super::action::{Action, Actions};
-use super::id::Id;
+use super::id::{Id, said_of};
 use super::on_auth::First;
 use super::on_tick::millis;
 use super::{Session, State};
@@ -37,6 +38,8 @@ const CLOSE_WAIT_MS: u64 = 3000;
 const CONFIRM_WAIT_MS: u64 = 2000;
 /// Sessions hear of time about once a second: a heart-beat that would be due before the next time goes out now.
 const HEARTBEAT_EARLY_MS: u64 = 1500;
+/// How long after the first SUBSCRIBE to the user's own messages those that the client missed wait for others.
+const OWN_WAIT_MS: u64 = 500;
 /// Headers whose value means nothing with a space before it, though 1.1 and 1.2 forbid to trim it.
 const UNPADDED: [&str; 4] = ["destination", "id", "ack", "receipt"];
 
@@ -53,6 +56,18 @@ pub(super) struct Stomp {
     heartbeat_ms: u64,
     heartbeat_due_ms: u64,
     leaving: Option<Leaving>,
+    own: Own,
+}
+
+/// What becomes of the user's kept messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Own {
+    /// They are heard by whoever listens.
+    Heard,
+    /// The client resumes: they wait until it listens.
+    Waiting,
+    /// It listens to some; they wait until this millisecond for its other subscriptions.
+    Due { ms: u64 },
 }
 
 /// A DISCONNECT was read.
@@ -74,6 +89,7 @@ impl Default for Stomp {
             heartbeat_ms: 0,
             heartbeat_due_ms: 0,
             leaving: None,
+            own: Own::Heard,
         }
     }
 }
@@ -150,7 +166,7 @@ impl Session {
         match frame.command {
             Command::Connect => {}
             Command::Send => self.on_send(frame, id, actions),
-            Command::Subscribe => self.on_subscribe(frame, id.as_ref(), actions),
+            Command::Subscribe => self.on_subscribe(now, frame, id.as_ref(), actions),
             Command::Unsubscribe => self.on_unsubscribe(frame, id.as_ref(), actions),
             Command::Ack | Command::Nack => self.on_ack(frame, id, actions),
             Command::Begin | Command::Commit | Command::Abort => self.on_transaction(frame, id, actions),
@@ -176,6 +192,9 @@ impl Session {
             actions.push(Action::Reply(Bytes::from(stomp::unknown_version())));
             return self.close(Close::Protocol, actions);
         };
+        let Ok(since) = frame.header("since").map(|since| Position::parse(since).ok_or(())).transpose() else {
+            return self.stomp_end(None, ErrorCode::BadMessage, "since is no position", Close::Protocol, actions);
+        };
         let least_ms = millis(self.endpoint.limits.heartbeat);
         if let Some(stomp) = &mut self.stomp {
             stomp.version = version;
@@ -197,10 +216,10 @@ impl Session {
         let token = token.or_else(|| header("passcode").filter(|passcode| known.is_none() && is_token(passcode)));
         let token = token.filter(|_| self.endpoint.sources.contains(&Source::FirstMessage));
         match (token, known) {
-            (Some(token), _) => self.verify_first(now, token, First { device, ..First::default() }, actions),
+            (Some(token), _) => self.verify_first(now, token, First { device, since, ..First::default() }, actions),
             (None, Some(mut identity)) => {
                 identity.device = identity.device.take().or_else(|| device.map(Into::into));
-                self.bind(now, *identity, None, None, actions);
+                self.bind(now, *identity, None, since, actions);
             }
             (None, None) if self.endpoint.unsigned_users => {
                 let nobody = self.connection.to_string();
@@ -208,7 +227,7 @@ impl Session {
                 let (from_url, _) = self.said_in_url();
                 self.unsigned = true;
                 let identity = Identity::unsigned(user, device.map(Into::into).or(from_url));
-                self.bind(now, identity, None, None, actions);
+                self.bind(now, identity, None, since, actions);
             }
             (None, None) => {
                 let message = "CONNECT needs a credential";
@@ -218,8 +237,12 @@ impl Session {
     }
 
     /// The client is somebody, and hub and routers know.
-    pub(super) fn stomp_connected(&mut self, now: Now, actions: &mut Actions) {
+    pub(super) fn stomp_connected(&mut self, now: Now, start: &Start, actions: &mut Actions) {
         let (Some(stomp), Some(identity)) = (&mut self.stomp, &self.identity) else { return };
+        if start.recovery == Some(Recovery::Whole) {
+            // Nobody listens yet.
+            stomp.own = Own::Waiting;
+        }
         stomp.heartbeat_due_ms = now.ms + stomp.heartbeat_ms;
         let connected = stomp::connected(&Connected {
             version: stomp.version,
@@ -227,8 +250,21 @@ impl Session {
             user: &identity.user,
             heart_beat_ms: (millis(self.endpoint.limits.heartbeat), 0),
             server: concat!("holdfast/", env!("CARGO_PKG_VERSION")),
+            more: &said_of(start),
         });
         actions.push(Action::Reply(Bytes::from(connected)));
+    }
+
+    /// Whether kept messages of the user's own must wait: the client resumes, and does not listen to them yet.
+    pub fn holds_own(&self) -> bool {
+        self.stomp.as_ref().is_some_and(|stomp| stomp.own != Own::Heard)
+    }
+
+    /// The client listens to some of its own messages.
+    fn heard_own(&mut self, now: Now) {
+        if let Some(stomp) = self.stomp.as_mut().filter(|stomp| stomp.own == Own::Waiting) {
+            stomp.own = Own::Due { ms: now.ms + OWN_WAIT_MS };
+        }
     }
 
     fn on_disconnect(&mut self, now: Now, frame: &Frame, actions: &mut Actions) {
@@ -256,6 +292,9 @@ impl Session {
 
     pub(super) fn stomp_tick(&mut self, now: Now, actions: &mut Actions) {
         let Some(stomp) = &mut self.stomp else { return };
+        if matches!(stomp.own, Own::Due { ms } if now.ms >= ms) {
+            stomp.own = Own::Heard;
+        }
         let leaving = stomp.leaving.as_ref().map(|leaving| (leaving.confirm_by_ms, leaving.close_by_ms));
         let connected = matches!(self.state, State::Open);
         if connected && stomp.heartbeat_ms > 0 && now.ms + HEARTBEAT_EARLY_MS >= stomp.heartbeat_due_ms {

@@ -11,6 +11,7 @@ use holdfast_protocol::position::{Position, Recovery, Start};
 use holdfast_protocol::wire::{Delivery, Target};
 
 use super::destination::Destination;
+use crate::clock::Now;
 use crate::session::action::{Action, Actions};
 use crate::session::event::Failure;
 use crate::session::id::{Id, Once};
@@ -164,7 +165,7 @@ impl Session {
         settled
     }
 
-    pub(super) fn on_subscribe(&mut self, frame: &Frame, receipt: Option<&Id>, actions: &mut Actions) {
+    pub(super) fn on_subscribe(&mut self, now: Now, frame: &Frame, receipt: Option<&Id>, actions: &mut Actions) {
         let Some(stomp) = &self.stomp else { return };
         let destination = frame.header("destination");
         let id = frame.header("id").or_else(|| destination.filter(|_| stomp.version == Version::V1_0));
@@ -223,8 +224,12 @@ impl Session {
             (Some(room), since) if since.is_none() || !is_heard => {
                 self.hear_room(&room, since.flatten(), receipt.cloned(), actions);
             }
+            (None, None) => {
+                self.heard_own(now);
+                self.ok(receipt, actions);
+            }
             (_, Some(_)) => self.receipt_at(receipt.and_then(Id::as_receipt), &lost, actions),
-            (_, None) => self.ok(receipt, actions),
+            (Some(_), None) => self.ok(receipt, actions),
         }
     }
 

@@ -5,6 +5,7 @@ mod destinations;
 use std::time::Duration;
 
 use holdfast_protocol::dialect::Dialect;
+use holdfast_protocol::position::{Position, Recovery, Start};
 use holdfast_protocol::wire::{Content, Delivery, Target};
 
 use super::kit::{Bench, ana, forbidden, nobody};
@@ -451,4 +452,36 @@ fn a_delivery_becomes_a_frame_for_each_subscription_that_hears_it() {
             .collect();
         assert_eq!(shown, expected, "{delivery:?}");
     }
+}
+
+#[test]
+fn a_client_that_resumes_hears_its_own_messages_once_it_listens() {
+    let position = |seq| Position::new("e", seq).expect("a position");
+    let resumed = |start: Start| {
+        let mut bench = Bench::open(Admission { identity: Some(ana()), ..nobody(Dialect::Stomp, Rules::json()) });
+        bench.stomp_check("CONNECT|accept-version:1.2|since:e.5||^", &["bind ana after e.5"]);
+        bench.apply(Event::Bound(Ok(start)));
+        let connected = bench.take_stomp().remove(0);
+        (bench, connected)
+    };
+    let whole = Start { position: Some(position(9)), recovery: Some(Recovery::Whole) };
+    let (mut bench, connected) = resumed(whole);
+    assert!(connected.contains("|position:e.9|recovered:true||"), "{connected}");
+    assert!(bench.session.holds_own());
+    bench.frame("SUBSCRIBE|id:0|destination:/topic/chat/1||^");
+    bench.tick_after(Duration::from_secs(5));
+    assert!(bench.session.holds_own(), "it listens to a room alone");
+    bench.frame("SUBSCRIBE|id:1|destination:/user/queue/a||^");
+    assert!(bench.session.holds_own(), "there may be others");
+    bench.tick_after(Duration::from_secs(1));
+    assert!(!bench.session.holds_own());
+
+    let lost = Start { position: Some(position(9)), recovery: Some(Recovery::Lost { first: Some(position(7)) }) };
+    let (bench, connected) = resumed(lost);
+    assert!(connected.contains("|position:e.9|recovered:false|first:e.7||"), "{connected}");
+    assert!(!bench.session.holds_own());
+
+    let mut bench = Bench::stomp();
+    let malformed = error("bad_message", "since is no position", "");
+    bench.stomp_check("CONNECT|accept-version:1.2|since:nonsense||^", &[&malformed, "close 1002"]);
 }

@@ -18,6 +18,8 @@ pub struct Connected<'a> {
     pub heart_beat_ms: (u64, u64),
     /// Name and version of the server.
     pub server: &'a str,
+    /// Headers of our own.
+    pub more: &'a [(&'static str, String)],
 }
 
 /// The part of a MESSAGE that does not depend on the subscription, from `destination` to the NUL.
@@ -34,8 +36,9 @@ fn header(version: Version, name: &str, value: &str, out: &mut Vec<u8>) {
 /// A CONNECTED frame. It is never escaped, so line ends in values are left out.
 pub fn connected(connected: &Connected<'_>) -> Vec<u8> {
     let clean = |text: &str| text.replace(['\r', '\n', '\0'], "");
+    let more: String = connected.more.iter().map(|(name, value)| format!("{name}:{}\n", clean(value))).collect();
     format!(
-        "CONNECTED\nversion:{}\nheart-beat:{},{}\nsession:{}\nuser-name:{}\nserver:{}\n\n\0",
+        "CONNECTED\nversion:{}\nheart-beat:{},{}\nsession:{}\nuser-name:{}\nserver:{}\n{more}\n\0",
         connected.version.as_str(),
         connected.heart_beat_ms.0,
         connected.heart_beat_ms.1,
@@ -147,6 +150,7 @@ content-type:text/plain\ncontent-length:3\n\nh\0i\0";
             user: "ana\nevil:1",
             heart_beat_ms: (25_000, 0),
             server: "holdfast/1",
+            more: &[("position", "e.7\n".to_owned())],
         });
 
         let text = String::from_utf8(frame).unwrap();
