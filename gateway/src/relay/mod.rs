@@ -6,6 +6,7 @@
 
 mod connection;
 mod session;
+mod transactions;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};

@@ -11,6 +11,7 @@ use holdfast_protocol::dialect::stomp::{self, Command, Connected, Frame, Limits,
 use holdfast_protocol::subject::{Kind, Subjects, Target};
 use holdfast_protocol::token::check_key;
 
+use super::transactions::Transactions;
 use crate::handshake::{Destinations, Meaning};
 
 /// Subscriptions of one session: a system session has a handful, one for a client of Spring's a few.
@@ -81,13 +82,22 @@ pub(super) struct Session<'a> {
     ended: bool,
     /// Ids and destinations.
     subscriptions: Vec<(String, String)>,
+    transactions: Transactions,
 }
 
 impl<'a> Session<'a> {
     pub(super) fn new(around: Surroundings<'a>) -> Self {
         // Until it has logged in, a stranger is given no more room than a client.
         let parser = Parser::new(Limits::default());
-        Self { around, parser, version: Version::V1_2, connected: false, ended: false, subscriptions: Vec::new() }
+        Self {
+            around,
+            parser,
+            version: Version::V1_2,
+            connected: false,
+            ended: false,
+            subscriptions: Vec::new(),
+            transactions: Transactions::default(),
+        }
     }
 
     /// Bytes came.
@@ -155,13 +165,17 @@ impl<'a> Session<'a> {
             (_, false) => return self.refuse(receipt, "the first frame must be CONNECT", acts),
             (_, true) => {}
         }
-        let done = match frame.command {
-            Command::Send => self.on_send(frame, acts),
-            Command::Subscribe => self.on_subscribe(frame, acts),
-            Command::Unsubscribe => self.on_unsubscribe(frame, acts),
+        let transaction = frame.header("transaction");
+        let done = match (frame.command, transaction) {
+            (Command::Send, Some(transaction)) => self.transactions.add(transaction, frame),
+            (Command::Send, None) => self.on_send(frame, acts),
+            (Command::Subscribe, _) => self.on_subscribe(frame, acts),
+            (Command::Unsubscribe, _) => self.on_unsubscribe(frame, acts),
             // What was heard is not sent again.
-            Command::Ack | Command::Nack | Command::Connect | Command::Disconnect => Ok(()),
-            Command::Begin | Command::Commit | Command::Abort => Err("there are no transactions here"),
+            (Command::Ack | Command::Nack | Command::Connect | Command::Disconnect, _) => Ok(()),
+            (Command::Begin, name) => self.transactions.begin(name),
+            (Command::Commit, name) => self.commit(name, acts),
+            (Command::Abort, name) => self.transactions.end(name).map(drop),
         };
         if let Err(message) = done {
             return self.refuse(receipt, message, acts);
@@ -202,6 +216,11 @@ impl<'a> Session<'a> {
             more: &[],
         })));
         acts.push(Act::HeartBeat { in_ms: agreed(theirs.0), out_ms: agreed(theirs.1) });
+    }
+
+    fn commit(&mut self, name: Option<&str>, acts: &mut Vec<Act>) -> Result<(), &'static str> {
+        let frames = self.transactions.end(name)?;
+        frames.iter().try_for_each(|frame| self.on_send(frame, acts))
     }
 
     fn on_send(&self, frame: &Frame, acts: &mut Vec<Act>) -> Result<(), &'static str> {
@@ -364,6 +383,26 @@ mod tests {
     }
 
     #[test]
+    fn a_transaction_is_published_in_order_when_it_is_committed_and_never_when_it_is_not() {
+        let acts = after_connect(
+            "BEGIN|transaction:a||^BEGIN|transaction:b||^SEND|destination:/topic/x|transaction:a||1^\
+             SEND|destination:/topic/x|transaction:b||never^SEND|destination:/topic/x||0^\
+             SEND|destination:/topic/x|transaction:a||2^ABORT|transaction:b||^COMMIT|transaction:a|receipt:r||^",
+        );
+
+        let (last, published) = acts.split_last().expect("acts");
+        let bodies: Vec<_> = published
+            .iter()
+            .map(|act| match act {
+                Act::Publish(publication) => String::from_utf8_lossy(&publication.payload).into_owned(),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(bodies, ["0", "1", "2"]);
+        assert_eq!(*last, Act::Confirm("r".to_owned()));
+    }
+
+    #[test]
     fn a_subscription_hears_what_is_published_to_its_room() {
         let acts = after_connect(
             "SUBSCRIBE|id:1|destination:/topic/a||^SUBSCRIBE|id:1|destination:/topic/a||^UNSUBSCRIBE|id:1||^",
@@ -382,7 +421,11 @@ mod tests {
             "SEND|destination:/topic/x|Hf-Id:a\\nb||^",
             "SEND||^",
             "SUBSCRIBE|id:1|destination:/user/queue/x||^",
-            "BEGIN|transaction:t||^",
+            "BEGIN||^",
+            "COMMIT|transaction:t||^",
+            "SEND|destination:/topic/x|transaction:t||^",
+            "BEGIN|transaction:t||^BEGIN|transaction:t||^",
+            "BEGIN|transaction:t||^SEND|destination:/app/x|transaction:t||^COMMIT|transaction:t||^",
             "CONNECT|login:spring||^",
         ] {
             let acts = after_connect(frame);

@@ -101,6 +101,26 @@ async fn a_back_end_publishes_to_rooms_and_users_in_order() {
 }
 
 #[tokio::test]
+async fn a_back_end_s_transaction_is_published_in_order_when_it_is_committed() {
+    let cluster = cluster().await;
+    let room = client(&cluster, "ana", "/topic/chat/6").await;
+    let mut spring = BackEnd::connected(&cluster).await;
+    let send = |transaction: &str, body: &str| format!("SEND\ndestination:/topic/chat/6\n{transaction}\n{body}\0");
+    spring.say("BEGIN\ntransaction:t\n\n\0BEGIN\ntransaction:u\n\n\0").await;
+    spring.say(&send("transaction:t\n", "2")).await;
+    spring.say(&send("transaction:u\n", "never")).await;
+    spring.say(&send("", "1")).await;
+    spring.say(&send("transaction:t\n", "3")).await;
+    spring.say("ABORT\ntransaction:u\n\n\0COMMIT\ntransaction:t\nreceipt:r\n\n\0").await;
+    assert_eq!(spring.frame().await, "RECEIPT\nreceipt-id:r");
+
+    for expected in ["1", "2", "3"] {
+        let frame = text(&room).await;
+        assert!(frame.ends_with(&format!("\n\n{expected}\0")), "{frame}");
+    }
+}
+
+#[tokio::test]
 async fn a_back_end_hears_what_is_published_to_its_rooms() {
     let cluster = cluster().await;
     let service = cluster.service().await;
