@@ -29,7 +29,7 @@ use crate::admission::Door;
 use crate::auth::{Authenticator, Jwks, JwksSettings, JwksStatus, KeyError, KeyRefresher, Verifier, read_key_file};
 use crate::clock::Clock;
 use crate::config::{GatewaySettings, SERVICE};
-use crate::fallback::Desk;
+use crate::fallback::{Desk, Exchanges};
 use crate::handshake::Gatekeeper;
 use crate::hub::shell::{self, Channels, Conditions, DrainSettings, Parts};
 use crate::hub::{Hub, HubSettings, requests};
@@ -122,7 +122,7 @@ async fn hub(node: NodeId, loaded: &Loaded<GatewaySettings>) -> Result<(), AppEr
     let relay_address = start_relay(settings, &bus, &registry, &tasks)?;
     let (bus_requests, hub_requests) = shell::requests();
     let verifier = Arc::clone(&keys.verifier);
-    let (desk, authenticator) = callers(node, settings, keys, bus_requests);
+    let (desk, authenticator) = callers(node, settings, keys, bus_requests, Exchanges::new(&registry)?);
     let gatekeeper = Arc::new(Gatekeeper::new(settings.gate(), authenticator.clone()));
     let door = Arc::new(Door::new(settings.door()));
     let admin_address = admin.address();
@@ -235,10 +235,11 @@ fn callers(
     settings: &GatewaySettings,
     keys: Keys,
     requests: requests::BusRequests,
+    exchanges: Exchanges,
 ) -> (Arc<Desk>, Authenticator) {
     let subjects = Subjects::new(&settings.bus.prefix);
     let backend: Arc<requests::BusRequests> = Arc::new(requests);
-    let desk = Arc::new(Desk::new(Arc::<requests::BusRequests>::clone(&backend), subjects.clone(), node));
+    let desk = Arc::new(Desk::new(Arc::<requests::BusRequests>::clone(&backend), subjects.clone(), node, exchanges));
     (desk, Authenticator::new(keys.verifier, keys.refresher, backend, subjects))
 }
 

@@ -10,6 +10,7 @@ use holdfast_protocol::wire::{Exchange, ExchangeAsk, Exchanged, Whereabouts};
 use rustc_hash::FxHashMap;
 
 use super::channel::REFRESH_MS;
+use super::exchanges::Exchanges;
 use crate::auth::Backend;
 use crate::session::Failure;
 
@@ -34,6 +35,7 @@ pub struct Desk {
     bus: Arc<dyn Backend>,
     subjects: Subjects,
     node: NodeId,
+    counted: Exchanges,
     /// Where sessions of other nodes were last. Held for a look-up, never across a wait.
     known: Mutex<FxHashMap<Arc<str>, NodeId>>,
 }
@@ -46,8 +48,8 @@ impl std::fmt::Debug for Desk {
 
 impl Desk {
     /// A desk of this node.
-    pub fn new(bus: Arc<dyn Backend>, subjects: Subjects, node: NodeId) -> Self {
-        Self { bus, subjects, node, known: Mutex::default() }
+    pub fn new(bus: Arc<dyn Backend>, subjects: Subjects, node: NodeId, counted: Exchanges) -> Self {
+        Self { bus, subjects, node, counted, known: Mutex::default() }
     }
 
     /// This node.
@@ -62,19 +64,29 @@ impl Desk {
             ExchangeAsk::Leave { .. } | ExchangeAsk::Send { .. } => ANSWER_TIMEOUT,
         };
         let question = exchange.encode();
-        let answer = self.bus.request(self.subjects.exchange(node), question, timeout).await.map_err(lost)?;
-        Exchanged::decode(answer).map_err(|_| Lost::Node)
+        let answer = self.bus.request(self.subjects.exchange(node), question, timeout).await.map_err(lost);
+        let answer = answer.and_then(|answer| Exchanged::decode(answer).map_err(|_| Lost::Node));
+        if node != self.node {
+            self.counted.passed_on(&exchange.ask, &answer);
+        }
+        answer
     }
 
     /// Which other node has a session, as far as this one remembers, or routers know.
     pub(super) async fn locate(&self, session: &Arc<str>) -> Result<Option<NodeId>, Lost> {
         if let Some(node) = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(session) {
+            self.counted.looked_up("remembered");
             return Ok(Some(*node));
         }
         let question = Bytes::copy_from_slice(session.as_bytes());
-        let answer = self.bus.request(self.subjects.find(), question, ANSWER_TIMEOUT).await.map_err(|_| Lost::Bus)?;
-        let places = Whereabouts::decode(answer).map_err(|_| Lost::Bus)?;
+        let answer = self.bus.request(self.subjects.find(), question, ANSWER_TIMEOUT).await;
+        let places = answer.ok().and_then(|answer| Whereabouts::decode(answer).ok());
+        let Some(places) = places else {
+            self.counted.looked_up("unavailable");
+            return Err(Lost::Bus);
+        };
         let place = places.nodes.into_iter().find(|node| *node != self.node);
+        self.counted.looked_up(if place.is_some() { "found" } else { "nowhere" });
         if let Some(node) = place {
             let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
             if known.len() >= KNOWN_MAX {

@@ -10,6 +10,7 @@
 mod channel;
 mod client;
 mod desk;
+mod exchanges;
 mod form;
 mod front;
 mod native;
@@ -20,6 +21,7 @@ mod transfer;
 pub use channel::{Answers, Channel, ChannelSettings};
 pub use client::Client;
 pub use desk::Desk;
+pub use exchanges::Exchanges;
 pub use form::Form;
 pub(crate) use front::{BadBody, read_body};
 pub use front::{Front, FrontParts};

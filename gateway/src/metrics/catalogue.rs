@@ -34,6 +34,7 @@ pub(crate) fn all() -> prometheus::Result<Registry> {
     let bus = register(&registry, Arc::default(), vec![Arc::default()])?;
     bus.name_subscriptions(&SUBSCRIPTIONS);
     registry.register(Box::new(KeyCollector::sample()?))?;
+    drop(crate::fallback::Exchanges::new(&registry)?);
     drop(crate::relay::Metrics::new(&registry)?);
     Reloads::declare(&registry, &Tasks::new())?.name(&["bus_credentials", "certificate", "jwks", "log_level"]);
     Ok(registry)
