@@ -26,7 +26,9 @@ use clap::{Parser, Subcommand};
 
 use crate::record::{Outcome, Record};
 use crate::report::{Sheet, note};
-use crate::scenario::{cluster, fanout, growth, handshake, idle, peers, route, slow, storm, transports, upstream};
+use crate::scenario::{
+    cluster, fanout, growth, handshake, idle, peers, route, sessions, slow, storm, transports, upstream,
+};
 
 /// Measures a gateway, a router and NATS on this machine. Build with --release.
 #[derive(Debug, Parser)]
@@ -58,6 +60,8 @@ enum Scenario {
     Storm(storm::StormArgs),
     /// Polling, long polling, streams and WebSocket beside one another: bytes, requests, latency, CPU.
     Transports(transports::TransportsArgs),
+    /// A thousand SockJS sessions over HTTP at once: how long the greeting takes.
+    Sessions(sessions::SessionsArgs),
     /// Some members of a room stop reading.
     Slow(slow::SlowArgs),
     /// Costs at sizes that double, and their exponents.
@@ -92,6 +96,7 @@ impl Scenario {
             Self::Handshake(_) => "handshake",
             Self::Storm(_) => "storm",
             Self::Transports(_) => "transports",
+            Self::Sessions(_) => "sessions",
             Self::Slow(_) => "slow",
             Self::Growth(_) => "growth",
             Self::Cluster(_) => "cluster",
@@ -112,6 +117,7 @@ impl Scenario {
             Self::Handshake(args) => handshake::run(args, sheet).await,
             Self::Storm(args) => storm::run(args, sheet).await,
             Self::Transports(args) => transports::run(args, sheet).await,
+            Self::Sessions(args) => sessions::run(args, sheet).await,
             Self::Slow(args) => slow::run(args, sheet).await,
             Self::Growth(args) => growth::run(args, sheet).await,
             Self::Cluster(args) => cluster::run(args, sheet).await,

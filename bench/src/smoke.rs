@@ -18,7 +18,7 @@ pub(crate) struct SmokeArgs {
 }
 
 /// As they are typed; every option that makes a scenario what it is appears once.
-const RUNS: [&str; 14] = [
+const RUNS: [&str; 15] = [
     "idle --from 50 --to 150 --only plain-room,tls --heartbeat-seconds 1",
     "fanout --sockets 1,20 --bytes 16,16384 --dialect json,bare,stomp,sockjs,stomp-sockjs --pace single,backlog --deliveries 400 --rounds 1",
     "fanout --sockets 10 --tls --pace double,burst --deliveries 2000 --rounds 1",
@@ -28,6 +28,7 @@ const RUNS: [&str; 14] = [
     "handshake --connections 30 --openers 4 --rounds 1",
     "storm --clients 60 --nodes 2 --openers 8 --rounds 1",
     "transports --clients 3 --messages 10 --every-ms 20 --poll-ms 50 --idle-seconds 1 --rounds 1",
+    "sessions --sessions 20 --messages 3 --every-ms 50 --rounds 1",
     "slow --readers 8 --slow 1 --rate 200 --bytes 32768 --seconds 3",
     "growth --sizes 20,40 --deliveries 400",
     "growth --sizes 20,40 --deliveries 400 --tls",

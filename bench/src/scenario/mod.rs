@@ -8,6 +8,7 @@ pub(crate) mod handshake;
 pub(crate) mod idle;
 pub(crate) mod peers;
 pub(crate) mod route;
+pub(crate) mod sessions;
 pub(crate) mod slow;
 pub(crate) mod storm;
 pub(crate) mod transports;
