@@ -48,6 +48,8 @@ impl Rig {
                 Action::Ping(node) => self.router.apply(now, Event::NodeAnswered(node)),
                 Action::Discover(_)
                 | Action::Answer { .. }
+                | Action::LookAtStream
+                | Action::ReadKept { .. }
                 | Action::Publish { .. }
                 | Action::Fact { .. }
                 | Action::OpenWork
