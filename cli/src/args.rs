@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::{connect, ctl, demo_service, doctor, query, send, token, watch};
+use crate::{admin, connect, ctl, demo_service, doctor, query, send, token, watch};
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -109,6 +109,8 @@ pub(crate) enum Command {
     Connect(connect::ConnectArgs),
     /// Look at connection, NATS, permissions, stream, clock and fleet, and say what to do about what is missing.
     Doctor(doctor::DoctorArgs),
+    /// Ask one gateway or router by its admin listener: connections by address, orders, threads and memory.
+    Admin(admin::AdminArgs),
     /// Make a token for development and tests.
     Token(token::TokenArgs),
     /// The domain service behind the demo page: an example of what a service of yours does.

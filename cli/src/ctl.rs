@@ -140,12 +140,12 @@ pub(crate) enum DoNode {
     },
 }
 
-fn parse_code(text: &str) -> Result<u16, String> {
+pub(crate) fn parse_code(text: &str) -> Result<u16, String> {
     let code = text.parse().map_err(|_| "not a number".to_owned())?;
     if may_disconnect_with(code) { Ok(code) } else { Err("1000, 1008, 1012, 1013 or 3000 to 4999".to_owned()) }
 }
 
-fn parse_reason(text: &str) -> Result<String, String> {
+pub(crate) fn parse_reason(text: &str) -> Result<String, String> {
     if text.len() > CLOSE_REASON_BYTES_MAX {
         return Err(format!("at most {CLOSE_REASON_BYTES_MAX} bytes: a close frame holds no more"));
     }

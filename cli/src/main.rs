@@ -1,6 +1,7 @@
 //! `holdfast`: the command line of a fleet. Speaks the public contract only, so it does nothing that another
-//! program with a NATS client could not do. Parses, runs one command, and ends with its status.
+//! program with a NATS client could not do; `admin` alone asks one process by HTTP. Parses, runs one command, and ends with its status.
 
+mod admin;
 mod args;
 mod bus;
 mod connect;
@@ -46,6 +47,7 @@ async fn run(cli: Cli) -> Outcome {
         Command::Watch(args) => watch::run(&global, args).await,
         Command::Connect(args) => connect::run(&global, args).await,
         Command::Doctor(args) => doctor::run(&global, args).await,
+        Command::Admin(args) => admin::run(&global, args).await,
         Command::Token(args) => token::run(&global, args),
         Command::DemoService(args) => demo_service::run(&global, args).await,
     }

@@ -1,14 +1,22 @@
-//! The admin listener: is it alive, is it ready and if not why, and its metrics. Never the public port.
+//! The admin listener: is it alive, is it ready and if not why, its metrics, and what operators ask. Never the public
+//! port.
 //!
 //! Knows HTTP; what the conditions and metrics mean is its callers' business.
 
-use crate::config::{Field, Key, Reader, Table};
+mod api;
+mod guard;
+mod profile;
+
+pub use self::api::{Answer, Api, Call};
+pub use self::guard::Guard;
+use self::guard::TOKEN_BYTES_MIN;
+use crate::config::{Field, Key, Problems, Reader, Secret, Table};
 use crate::logging::chain;
 use crate::shutdown::Tasks;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -19,27 +27,69 @@ use std::convert::Infallible;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
-/// Where the admin listener is. Its default is given where the section is used: `admin: AdminSettings = "…"`.
+crate::choices! {
+    /// Whether operators may ask and order more than health and metrics.
+    pub enum AdminApi {
+        /// Where a token is set, and on loopback.
+        Auto = "auto",
+        /// In any case; the start is refused where that is unsafe.
+        On = "on",
+        /// Never.
+        Off = "off",
+    }
+}
+
+/// The admin listener. Its default address is given where the section is used: `admin: AdminSettings = "…"`.
 #[derive(Debug, Clone)]
 pub struct AdminSettings {
     /// Address and port.
     pub address: SocketAddr,
+    /// Whether there is an API.
+    pub api: AdminApi,
+    /// What its users must know.
+    pub token: Option<Secret>,
+    /// Where the token was read from, if that was a file.
+    pub token_file: Option<PathBuf>,
 }
+
+const API: &str = "auto";
 
 impl Field for AdminSettings {
     fn describe(key: &Key, doc: &str, default: Option<&str>, table: &mut Table) {
         table.section(key, doc);
-        let doc = "Address and port of `/livez`, `/readyz` and `/metrics`; keep it from the outside world.";
+        let doc = "Address and port of `/livez`, `/readyz`, `/metrics` and `/admin/`; keep it from the outside world.";
         SocketAddr::describe(&key.child("address"), doc, default, table);
+        let doc = "Whether operators may look up connections and give orders under `/admin/`: `auto` is where a token is \
+                   set, and on loopback.";
+        AdminApi::describe(&key.child("api"), doc, Some(API), table);
+        let doc = "Bearer token for `/admin/`, at least 16 bytes. Not for `/livez`, `/readyz` and `/metrics`.";
+        <Option<Secret> as Field>::describe(&key.child("token"), doc, None, table);
     }
 
     fn read(key: &Key, default: Option<&str>, reader: &mut Reader<'_>) -> Option<Self> {
-        Some(Self { address: SocketAddr::read(&key.child("address"), default, reader)? })
+        let address = SocketAddr::read(&key.child("address"), default, reader);
+        let api = AdminApi::read(&key.child("api"), Some(API), reader);
+        let token = <Option<Secret> as Field>::read(&key.child("token"), None, reader);
+        let token_file = Secret::file(&key.child("token"), reader);
+        Some(Self { address: address?, api: api?, token: token?, token_file })
+    }
+}
+
+impl AdminSettings {
+    /// Notes what does not fit together.
+    pub fn check(&self, problems: &mut Problems) {
+        if self.token.as_ref().is_some_and(|token| token.expose().len() < TOKEN_BYTES_MIN) {
+            problems.add("admin.token", format!("must be at least {TOKEN_BYTES_MIN} bytes"));
+        }
+        if self.api == AdminApi::On && self.token.is_none() && !self.address.ip().is_loopback() {
+            problems.add("admin.token", "is required where admin.api is on and admin.address is not on loopback");
+        }
     }
 }
 
@@ -132,9 +182,6 @@ impl Condition {
     }
 }
 
-/// Answers a request at a path of the service's own. Synchronous: it answers from what is at hand.
-pub type Handler = Arc<dyn Fn(&Request<Incoming>) -> Response<Full<Bytes>> + Send + Sync>;
-
 /// A text answer.
 pub fn plain(status: StatusCode, text: impl Into<Bytes>) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(text.into()));
@@ -161,7 +208,7 @@ pub struct Admin {
 struct Routes {
     registry: Registry,
     readiness: Readiness,
-    extra: BTreeMap<&'static str, Handler>,
+    api: Option<(Guard, Api)>,
 }
 
 impl fmt::Debug for Admin {
@@ -189,7 +236,7 @@ impl Admin {
         let failed = |source| AdminError { address: settings.address, source };
         let listener = TcpListener::bind(settings.address).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        let routes = Routes { registry, readiness, extra: BTreeMap::new() };
+        let routes = Routes { registry, readiness, api: None };
         Ok(Self { listener, address, routes })
     }
 
@@ -198,10 +245,10 @@ impl Admin {
         self.address
     }
 
-    /// Adds a path of the service's own.
+    /// Answers operators, too.
     #[must_use]
-    pub fn route(mut self, path: &'static str, handler: Handler) -> Self {
-        self.routes.extra.insert(path, handler);
+    pub fn api(mut self, guard: Guard, api: Api) -> Self {
+        self.routes.api = Some((guard, api));
         self
     }
 
@@ -234,8 +281,8 @@ impl Admin {
 
 async fn serve_connection(stream: TcpStream, routes: Arc<Routes>) {
     let service = service_fn(move |request| {
-        let response = routes.answer(&request);
-        async move { Ok::<_, Infallible>(response) }
+        let routes = Arc::clone(&routes);
+        async move { Ok::<_, Infallible>(routes.answer(request).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -248,14 +295,15 @@ async fn serve_connection(stream: TcpStream, routes: Arc<Routes>) {
 }
 
 impl Routes {
-    fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
-        if let Some(handler) = self.extra.get(request.uri().path()) {
-            return handler(request);
+    async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        if let Some((guard, api)) = self.api.as_ref().filter(|_| request.uri().path().starts_with(api::PREFIX)) {
+            return match guard.refusal(request.headers()) {
+                Some(refusal) => refusal,
+                None => api.serve(request).await,
+            };
         }
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
-            let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "only GET\n");
-            response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-            return response;
+            return api::only("GET, HEAD");
         }
         match request.uri().path() {
             "/livez" => plain(StatusCode::OK, "alive\n"),

@@ -12,6 +12,7 @@ pub mod admin;
 pub mod build_info;
 mod catalogue;
 pub mod logging;
+pub mod notify;
 pub mod process;
 pub mod ready;
 pub mod reload;

@@ -2,14 +2,19 @@
 //!
 //! Pretty on a terminal, one JSON object per line otherwise. Logs go to stderr because stdout carries the ready line.
 
+mod limit;
+
+use self::limit::Limit;
 use crate::config::{Field, Loaded, Raw, Service, Value};
 use crate::reload::Reloads;
+use crate::shutdown::Tasks;
 use crate::telemetry::{self, Telemetry, TelemetryError, TraceSettings};
 use std::error::Error;
 use std::fmt::{self, Write};
 use std::io::{self, IsTerminal};
 use std::path::Path;
 use std::sync::OnceLock;
+use tracing_subscriber::filter::FilterExt;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt as lines, reload};
@@ -33,6 +38,9 @@ crate::settings! {
         pub level: LogLevel = "info",
         /// The form of the lines; `auto` is pretty on a terminal and JSON otherwise.
         pub format: LogFormat = "auto",
+        /// Lines of one kind (from one place in the code) in ten seconds. What is beyond is left out and counted, and a
+        /// line says how many. `0` is no bound.
+        pub lines_per_kind_max: u32 = "200",
     }
 }
 
@@ -91,13 +99,31 @@ pub fn init(service: &str, node: &str, log: &LogSettings, trace: &TraceSettings)
         Err(error) => (None, Err(error)),
     };
     let (filter, handle) = reload::Layer::new(log.level.filter());
-    let registry = tracing_subscriber::registry().with(lines.with_filter(filter)).with(spans);
+    let limit = LIMIT.get_or_init(|| Limit::new(log.lines_per_kind_max)).clone();
+    let registry = tracing_subscriber::registry().with(lines.with_filter(filter.and(limit))).with(spans);
     let set_up = registry.try_init().is_ok();
     let change = move |filter| handle.reload(filter).map_err(|error| error.to_string());
     if !set_up || LEVEL.set(Box::new(change)).is_err() {
         tracing::warn!("The log was already set up");
     }
     outcome
+}
+
+static LIMIT: OnceLock<Limit> = OnceLock::new();
+
+/// Shows how many lines were left out.
+///
+/// # Errors
+/// The metric was declared twice.
+pub fn register(registry: &prometheus::Registry) -> prometheus::Result<()> {
+    registry.register(Box::new(limit::counter()?))
+}
+
+/// Says from time to time which lines were left out.
+pub fn tell_left_out(tasks: &Tasks) {
+    if let Some(limit) = LIMIT.get() {
+        limit.tell(tasks);
+    }
 }
 
 /// Changes what the log of this process takes.

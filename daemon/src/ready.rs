@@ -41,14 +41,16 @@ impl Ready<'_> {
         Ok(text)
     }
 
-    /// Prints the line. To be called once, when the process serves.
+    /// Prints the line, and tells the service manager. To be called once, when the process serves.
     ///
     /// # Errors
     /// Where stdout is gone.
     pub fn announce(&self) -> io::Result<()> {
         let mut stdout = io::stdout().lock();
         stdout.write_all(self.line()?.as_bytes())?;
-        stdout.flush()
+        let written = stdout.flush();
+        crate::notify::ready();
+        written
     }
 }
 

@@ -2,9 +2,11 @@
 //! tracked, can be told to stop, and is waited for with a deadline.
 
 use futures_util::FutureExt;
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
 use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -99,6 +101,32 @@ pub struct Unfinished(pub usize);
 pub struct Tasks {
     tracker: TaskTracker,
     stop: CancellationToken,
+    /// Held for a moment each time that a task begins or ends.
+    names: Names,
+}
+
+type Names = Arc<Mutex<BTreeMap<&'static str, usize>>>;
+
+/// A task that is under way, by its name.
+struct Named {
+    names: Names,
+    name: &'static str,
+}
+
+impl Named {
+    fn new(names: &Names, name: &'static str) -> Self {
+        *names.lock().unwrap_or_else(PoisonError::into_inner).entry(name).or_default() += 1;
+        Self { names: Arc::clone(names), name }
+    }
+}
+
+impl Drop for Named {
+    fn drop(&mut self) {
+        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = names.get_mut(self.name) {
+            *count -= 1;
+        }
+    }
 }
 
 impl Tasks {
@@ -109,17 +137,23 @@ impl Tasks {
 
     /// Spawns a task that is dropped at its next wait once [`Tasks::finish`] is called. A panic in it is logged.
     pub fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
-        drop(self.tracker.spawn(run(name, self.stopped(), task)));
+        drop(self.tracker.spawn(run(Named::new(&self.names, name), self.stopped(), task)));
     }
 
     /// The same for a task of the current thread's local runtime.
     pub fn spawn_local(&self, name: &'static str, task: impl Future<Output = ()> + 'static) {
-        drop(self.tracker.spawn_local(run(name, self.stopped(), task)));
+        drop(self.tracker.spawn_local(run(Named::new(&self.names, name), self.stopped(), task)));
     }
 
     /// Completes when the tasks are told to stop. Cancel-safe.
     pub fn stopped(&self) -> WaitForCancellationFutureOwned {
         self.stop.clone().cancelled_owned()
+    }
+
+    /// How many tasks of each name run.
+    pub fn by_name(&self) -> BTreeMap<&'static str, usize> {
+        let names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        names.iter().filter(|(_, count)| **count > 0).map(|(name, count)| (*name, *count)).collect()
     }
 
     /// How many tasks run.
@@ -141,12 +175,12 @@ impl Tasks {
     }
 }
 
-async fn run(name: &'static str, stopped: WaitForCancellationFutureOwned, task: impl Future<Output = ()>) {
+async fn run(named: Named, stopped: WaitForCancellationFutureOwned, task: impl Future<Output = ()>) {
     tokio::select! {
         () = stopped => {}
         ended = AssertUnwindSafe(task).catch_unwind() => {
             if ended.is_err() {
-                tracing::error!(task = name, "Task panicked");
+                tracing::error!(task = named.name, "Task panicked");
             }
         }
     }

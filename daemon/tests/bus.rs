@@ -1,6 +1,9 @@
 //! The bus against a real nats-server.
 
+use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
+use std::thread;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -311,6 +314,40 @@ async fn a_server_that_wants_our_certificate_gets_it() {
 
     let mut subscription = scene.bus.subscribe("tls".to_owned(), "tls").await.expect("subscribed");
     until_heard(&scene.bus, &mut subscription, "tls").await;
+}
+
+/// Says of itself that it is a nats-server of this version, and answers pings.
+fn server_that_says(version: &str) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
+    let address = listener.local_addr().expect("an address");
+    let about = format!("{{\"server_id\":\"X\",\"version\":\"{version}\",\"max_payload\":1048576,\"proto\":1}}");
+    let serve = move |stream: TcpStream| {
+        let mut stream = BufReader::new(stream);
+        stream.get_mut().write_all(format!("INFO {about}\r\n").as_bytes())?;
+        let mut line = String::new();
+        while stream.read_line(&mut line)? > 0 {
+            if line.starts_with("PING") {
+                stream.get_mut().write_all(b"PONG\r\n")?;
+            }
+            line.clear();
+        }
+        Ok::<_, io::Error>(())
+    };
+    thread::spawn(move || listener.incoming().map_while(Result::ok).map(serve).for_each(drop));
+    address
+}
+
+#[tokio::test]
+async fn a_server_that_is_too_old_is_not_taken_for_a_connection() {
+    let to = |address: SocketAddr| settings(&[("servers", &format!("nats://{address}"))]);
+    let old = Scene::connecting(&to(server_that_says("2.9.25"))).await;
+    let new = Scene::connected(&to(server_that_says("2.10.0"))).await;
+
+    let mut status = old.bus.status();
+    let seen = *bounded("it is looked at", status.wait_for(|status| status.too_old)).await.expect("the bus lives");
+
+    assert!(!seen.connected, "{seen:?}");
+    assert!(!new.bus.status().borrow().too_old);
 }
 
 fn path(path: &Path) -> &str {

@@ -3,28 +3,30 @@
 //! One thread for the hub (bus, admin listener, timers of the process), one per shard. Everything they share is either
 //! immutable or one of the bounded channels made here.
 
+mod threads;
+
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
-use holdfast_daemon::admin::{Admin, AdminError, Readiness};
+use holdfast_daemon::admin::{Admin, AdminError, Guard, Readiness};
 use holdfast_daemon::bus::{Bus, BusError};
 use holdfast_daemon::config::{Loaded, Secret};
 use holdfast_daemon::logging::{self, chain};
 use holdfast_daemon::ready::Ready;
 use holdfast_daemon::reload::Reloads;
 use holdfast_daemon::shutdown::{Shutdown, Tasks};
-use holdfast_daemon::{build_info, random};
+use holdfast_daemon::{build_info, notify, random};
 use holdfast_protocol::id::NodeId;
 use holdfast_protocol::subject::Subjects;
 use prometheus::Registry;
 use rustls::ServerConfig;
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use self::threads::{Common, Started};
+use crate::admin_api;
 use crate::admission::Door;
 use crate::auth::{Authenticator, Jwks, JwksSettings, JwksStatus, KeyError, KeyRefresher, Verifier, read_key_file};
 use crate::clock::Clock;
@@ -33,13 +35,12 @@ use crate::fallback::{Desk, Exchanges};
 use crate::handshake::Gatekeeper;
 use crate::hub::shell::{self, Channels, Conditions, DrainSettings, Parts};
 use crate::hub::{Hub, HubSettings, requests};
+use crate::inspector::Inspector;
 use crate::metrics::{HubCells, KeyCollector, ShardCells, catalogue};
 use crate::net::certificates::{self, CertificateError, Certificates};
 use crate::net::{self, Listening, listener};
 use crate::pressure;
 use crate::relay::{self, Relay, RelaySettings};
-use crate::shard::ShardSettings;
-use crate::shard::runtime::{self, ShardParts};
 
 /// How long tasks of the hub's thread may take to end.
 const TASKS_GRACE: Duration = Duration::from_secs(1);
@@ -126,38 +127,32 @@ async fn hub(node: NodeId, loaded: &Loaded<GatewaySettings>) -> Result<(), AppEr
     let gatekeeper = Arc::new(Gatekeeper::new(settings.gate(), authenticator.clone()));
     let door = Arc::new(Door::new(settings.door()));
     let admin_address = admin.address();
-    admin.serve(&tasks);
     let accepting = CancellationToken::new();
-    let (to_hub, from_shards) = mpsc::channel(shell::TO_HUB_QUEUE);
-    let mut started = Started::default();
-    for (number, listening) in (0_u16..).zip(public.listening) {
-        let (to_shard, from_hub) = mpsc::channel(shell::TO_SHARD_QUEUE);
-        started.start(ShardParts {
-            settings: ShardSettings { node, number, shards, age: settings.age() },
-            verifier: Arc::clone(&verifier),
-            gatekeeper: Arc::clone(&gatekeeper),
-            desk: Arc::clone(&desk),
-            door: Arc::clone(&door),
-            cells: shard_cells.clone(),
-            clock,
-            listening,
-            net: net::Settings { http2: settings.has_pages(), ..net::Settings::default() },
-            connections_max: settings.limits.connections,
-            accepting: accepting.clone(),
-            to_hub: to_hub.clone(),
-            from_hub,
-        })?;
-        started.to_shards.push(to_shard);
-    }
-    drop(to_hub);
+    let common = Common {
+        node,
+        shards,
+        age: settings.age(),
+        verifier,
+        gatekeeper,
+        desk,
+        door: Arc::clone(&door),
+        cells: shard_cells.clone(),
+        clock,
+        net: net::Settings { http2: settings.has_pages(), ..net::Settings::default() },
+        connections_max: settings.limits.connections,
+        accepting: accepting.clone(),
+    };
+    let (mut started, from_shards) = Started::all(&common, public.listening)?;
+    let orders = operate(admin, node, settings, &started, (&reloads, &shutdown, &tasks));
     let parts = Parts {
         hub: Hub::new(hub_settings(node, settings, shards), Arc::clone(&hub_cells), shard_cells),
         bus,
         cells: hub_cells,
-        channels: Channels { from_shards, to_shards: std::mem::take(&mut started.to_shards) },
+        channels: Channels { from_shards, to_shards: started.take_channels() },
         clock,
         authenticator,
         requests: hub_requests,
+        orders,
         conditions: Conditions::of(&readiness),
         accepting,
         door,
@@ -174,7 +169,7 @@ async fn hub(node: NodeId, loaded: &Loaded<GatewaySettings>) -> Result<(), AppEr
 }
 
 fn shard_count(settings: &GatewaySettings) -> u16 {
-    let processors = thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     match settings.listen.shards {
         0 => u16::try_from(processors).unwrap_or(u16::MAX).min(crate::config::SHARDS_MAX),
         shards => shards,
@@ -227,6 +222,27 @@ fn keys(settings: &GatewaySettings, tasks: &Tasks) -> Result<Keys, AppError> {
     let (status, file) = (Some(jwks.status()), jwks.file());
     tasks.spawn("jwks", jwks.run());
     Ok(Keys { verifier, refresher: Some(refresher), status, file })
+}
+
+/// Lets operators in, and tells the service manager how the process is. What operators order goes to the hub.
+fn operate(
+    admin: Admin,
+    node: NodeId,
+    settings: &GatewaySettings,
+    started: &Started,
+    (reloads, shutdown, tasks): (&Reloads, &Shutdown, &Tasks),
+) -> shell::Given {
+    let inspector = Inspector::new(started.channels());
+    let (orders, given) = shell::orders();
+    notify::stopping(shutdown, tasks, settings.drain.longest());
+    let watched = inspector.clone();
+    notify::watchdog(tasks, move || {
+        let watched = watched.clone();
+        async move { watched.are_all_there().await }
+    });
+    logging::tell_left_out(tasks);
+    admin.api(Guard::of(&settings.admin, reloads), admin_api::api(node, inspector, orders, tasks)).serve(tasks);
+    given
 }
 
 /// What asks over the bus for handshakes.
@@ -334,36 +350,6 @@ fn announce(node: NodeId, (plain, tls, relay): Addresses, admin: SocketAddr) {
     match ready.announce() {
         Ok(()) => tracing::info!(listen = %plain, %admin, build = %build_info::describe(), "Gateway is up"),
         Err(error) => tracing::warn!(%error, "Could not write the ready line"),
-    }
-}
-
-/// Shard threads under way.
-#[derive(Default)]
-struct Started {
-    threads: Vec<(u16, thread::JoinHandle<io::Result<()>>)>,
-    to_shards: Vec<mpsc::Sender<Vec<crate::link::ToShard>>>,
-}
-
-impl Started {
-    fn start(&mut self, parts: ShardParts) -> Result<(), AppError> {
-        let number = parts.settings.number;
-        let thread = thread::Builder::new()
-            .name(format!("shard-{number}"))
-            .spawn(move || runtime::run(parts))
-            .map_err(|source| AppError::System { what: "start a shard's thread", source })?;
-        self.threads.push((number, thread));
-        Ok(())
-    }
-
-    /// Waits for the threads; their channels are closed by now, and each has its own bound on ending.
-    fn join(self) {
-        for (shard, thread) in self.threads {
-            match thread.join() {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => tracing::error!(shard, error = %chain(&error), "A shard failed"),
-                Err(_) => tracing::error!(shard, "A shard panicked"),
-            }
-        }
     }
 }
 

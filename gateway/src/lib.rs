@@ -7,6 +7,7 @@
 //! Reading order: a socket as the rest sees it, what a connection may do, who connects, many connections on one
 //! thread, and last the process around them.
 
+pub mod admin_api;
 pub mod admission;
 pub mod app;
 pub mod auth;
@@ -16,6 +17,7 @@ mod echo;
 pub mod fallback;
 pub mod handshake;
 pub mod hub;
+pub mod inspector;
 pub mod link;
 pub mod metrics;
 pub mod net;

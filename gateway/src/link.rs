@@ -6,6 +6,7 @@
 //! `shard::runtime` hold those.
 
 mod answer;
+mod inspect;
 mod place;
 mod session;
 mod shared;
@@ -23,6 +24,7 @@ use holdfast_protocol::position::{Position, Start};
 use holdfast_protocol::wire::{Ask, Cause, ReceiptPart, Target};
 
 pub use self::answer::AnswerPart;
+pub use self::inspect::{Inquiry, Inspect, Inspected, ShardProfile, Whose};
 pub use self::place::{id_for_shard, shard_of};
 pub use self::session::{Asker, ToHubOfSession, ToShardOfSession};
 pub use self::shared::{SharedCommand, SharedDelivery};
@@ -337,6 +339,8 @@ pub enum ToShard {
     },
     /// Something about a session over HTTP.
     Session(ToShardOfSession),
+    /// An operator asks.
+    Inspect(Inquiry),
     /// Packets to this node were lost: tell each client that can be told.
     Lost,
     /// The bus is away, or there was no router for too long: connections that are nobody's yet are closed.

@@ -3,14 +3,14 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use holdfast_daemon::admin::{Admin, AdminError, Readiness};
+use holdfast_daemon::admin::{Admin, AdminError, Answer, Api, Guard, Readiness};
 use holdfast_daemon::bus::{Bus, BusError};
 use holdfast_daemon::config::Loaded;
 use holdfast_daemon::logging::{self, chain};
-use holdfast_daemon::random;
 use holdfast_daemon::reload::Reloads;
 use holdfast_daemon::shutdown::{Shutdown, Tasks};
 use holdfast_daemon::telemetry::TelemetryError;
+use holdfast_daemon::{notify, random};
 use holdfast_protocol::id::NodeId;
 use prometheus::Registry;
 use tokio::runtime::Builder;
@@ -26,6 +26,9 @@ use crate::stream::{Keeper, Listening};
 
 /// For the last messages and the last tasks.
 const FINISH_DEADLINE: Duration = Duration::from_secs(2);
+
+/// From the signal to the end: leaving takes part of it, the rest is for a bus that does not answer.
+const LEAVING_MAX: Duration = Duration::from_secs(20);
 
 /// Why the process could not do its work.
 #[derive(Debug, thiserror::Error)]
@@ -84,7 +87,12 @@ async fn serve(node: NodeId, loaded: &Loaded<RouterSettings>) -> Result<(), AppE
     };
     let admin = Admin::bind(&settings.admin, registry, readiness.clone()).await?;
     let address = admin.address();
-    admin.serve(&tasks);
+    let more = move || async move { serde_json::json!({ "node": node }) };
+    let api = Api::new(&tasks, |_| async { Answer::nothing() }, more);
+    admin.api(Guard::of(&settings.admin, &reloads), api).serve(&tasks);
+    notify::stopping(&shutdown, &tasks, LEAVING_MAX);
+    notify::watchdog(&tasks, || async { true });
+    logging::tell_left_out(&tasks);
 
     let core = settings.core(random::number());
     let bus = Bus::connect(&settings.bus, &bus_metrics, &format!("holdfast-router {node}")).await?;

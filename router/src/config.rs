@@ -139,6 +139,7 @@ fn rules(settings: &RouterSettings, problems: &mut Problems) {
     let plain =
         |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
     settings.bus.check(problems);
+    settings.admin.check(problems);
     if !plain(&settings.service.name) {
         problems.add("service.name", "must be letters, digits, _ and -");
     }

@@ -3,7 +3,7 @@
 use holdfast_daemon::bus::BusMetrics;
 use holdfast_daemon::reload::Reloads;
 use holdfast_daemon::shutdown::Tasks;
-use holdfast_daemon::{build_info, process, telemetry};
+use holdfast_daemon::{build_info, logging, process, telemetry};
 use prometheus::{
     Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, core::Collector,
 };
@@ -71,6 +71,7 @@ pub fn register(registry: &Registry) -> Result<(Metrics, BusMetrics), prometheus
     build_info::register("router", registry)?;
     process::register(registry)?;
     telemetry::register(registry)?;
+    logging::register(registry)?;
     Ok((Metrics::new(registry)?, BusMetrics::new(registry)?))
 }
 
@@ -86,7 +87,7 @@ pub fn all() -> Result<Registry, prometheus::Error> {
         metrics.malformed.with_label_values(&[class]);
     }
     metrics.show(&Gauges::default());
-    Reloads::declare(&registry, &Tasks::new())?.name(&["bus_credentials", "log_level"]);
+    Reloads::declare(&registry, &Tasks::new())?.name(&["admin_token", "bus_credentials", "log_level"]);
     Ok(registry)
 }
 

@@ -11,6 +11,7 @@ mod outbox;
 mod settings;
 mod status;
 mod subscription;
+mod version;
 
 pub use metrics::BusMetrics;
 pub use settings::{BusServer, BusSettings, BusTlsSettings, SettingsError};

@@ -2,7 +2,7 @@
 
 use super::outbox::Outbox;
 use super::subscription::Classes;
-use super::{BusMetrics, BusServer};
+use super::{BusMetrics, BusServer, version};
 use async_nats::connection::State;
 use async_nats::{ClientError, ConnectOptions, Event, ServerError};
 use std::sync::atomic::Ordering;
@@ -20,6 +20,8 @@ pub struct BusStatus {
     pub losses: u64,
     /// Whether the server is about to stop; it will close the connection soon.
     pub lame_duck: bool,
+    /// Whether there is a connection to a server that is too old to be used; it counts as none.
+    pub too_old: bool,
 }
 
 /// The events that change the status: sent by the client's callback, received by the watcher; where it is full the
@@ -107,9 +109,10 @@ impl Follower {
     fn on_event(&mut self, event: Event) {
         match event {
             Event::Connected => {
-                self.last_error = None;
-                self.connected();
-                tracing::info!("Bus connected");
+                if self.connected() {
+                    self.last_error = None;
+                    tracing::info!("Bus connected");
+                }
             }
             Event::Disconnected => {
                 let lost = self.outbox.forget();
@@ -149,7 +152,16 @@ impl Follower {
         }
     }
 
-    fn connected(&mut self) {
+    /// Whether the server will do. One that is too old counts as none: readiness stays away, and the log says why.
+    fn connected(&mut self) -> bool {
+        if let Err(why) = version::check(&self.client.server_info().version) {
+            if self.last_error.as_ref() != Some(&why) {
+                tracing::error!(error = %why, servers = %self.servers, "The bus is not used");
+                self.last_error = Some(why);
+            }
+            self.change(|status| status.too_old = true);
+            return false;
+        }
         let connects = self.client.statistics().connects.load(Ordering::Relaxed);
         let again = connects.saturating_sub(1);
         self.metrics.reconnects.inc_by(again.saturating_sub(self.metrics.reconnects.get()));
@@ -157,8 +169,10 @@ impl Follower {
         self.change(|status| {
             status.connected = true;
             status.lame_duck = false;
+            status.too_old = false;
             status.losses = status.losses.max(again);
         });
+        true
     }
 
     /// Repairs what a lost event left wrong.

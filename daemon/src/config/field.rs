@@ -112,6 +112,14 @@ impl<'a> Reader<'a> {
         found
     }
 
+    /// A setting's text as it was given, where it is text and was given.
+    pub(super) fn text(&self, key: &Key) -> Option<String> {
+        match self.node(key) {
+            Some(Node::String(_, text)) => Some(text.clone()),
+            _ => None,
+        }
+    }
+
     pub(super) fn node(&self, key: &Key) -> Option<&Node> {
         let (last, sections) = key.parts().split_last()?;
         let mut dict = &self.root;

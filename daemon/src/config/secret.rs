@@ -5,6 +5,7 @@ use super::table::{Entry, Key, Problem, Table};
 use super::value::Raw;
 use serde::{Serialize, Serializer};
 use std::fmt;
+use std::path::PathBuf;
 
 /// What stands for a secret wherever one would be shown.
 pub(super) const REDACTED: &str = "***";
@@ -25,6 +26,19 @@ impl Secret {
     /// The text itself, for the one place that needs it.
     pub fn expose(&self) -> &str {
         &self.0
+    }
+
+    /// Whether this is it. Takes the same time wherever they differ; their lengths are no secret.
+    pub fn is(&self, given: &[u8]) -> bool {
+        let own = self.0.as_bytes();
+        let differs =
+            own.iter().zip(given).fold(own.len() ^ given.len(), |differs, (a, b)| differs | usize::from(a ^ b));
+        std::hint::black_box(differs) == 0
+    }
+
+    /// The file that the secret was read from, where it was one.
+    pub(crate) fn file(key: &Key, reader: &Reader<'_>) -> Option<PathBuf> {
+        reader.text(&file_key(key)).filter(|path| !path.is_empty()).map(PathBuf::from)
     }
 }
 

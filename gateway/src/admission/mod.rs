@@ -81,6 +81,22 @@ pub struct Seat {
     address: AddressKey,
 }
 
+/// What is known of where a connection comes from, and holds as long as it does.
+#[derive(Debug, Default)]
+pub struct Provenance {
+    /// The client, where that is not who the socket is connected to.
+    pub client: Option<IpAddr>,
+    /// Its address's place, where places are counted.
+    pub seat: Option<Seat>,
+}
+
+impl Provenance {
+    /// Whether there is nothing to remember.
+    pub const fn is_plain(&self) -> bool {
+        self.client.is_none() && self.seat.is_none()
+    }
+}
+
 impl Drop for Seat {
     fn drop(&mut self) {
         lock(&self.door.addresses).leave(self.address);

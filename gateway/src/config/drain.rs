@@ -10,6 +10,9 @@ const CLOSE_GRACE: Duration = Duration::from_secs(5);
 /// From the last paced close to that: the sweep that notices who does not answer.
 const SWEEP: Duration = Duration::from_secs(1);
 
+/// To take leave of the bus and hand over the last spans.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
 settings! {
     /// How a node leaves.
     pub struct DrainConfig {
@@ -37,6 +40,11 @@ impl DrainConfig {
     /// How long after the end of `delay` the last paced close may come.
     pub(crate) fn last_close(&self) -> Duration {
         self.closing().saturating_sub(SWEEP).max(self.window)
+    }
+
+    /// From the signal to the end of the process, at the most, with a moment for the last words.
+    pub(crate) fn longest(&self) -> Duration {
+        self.delay + self.closing() + CLOSE_GRACE + LAST_WORDS
     }
 
     pub(super) fn check(&self, problems: &mut Problems) {

@@ -15,6 +15,7 @@ pub(super) fn check(settings: &GatewaySettings, problems: &mut Problems) {
     check_addresses(settings, problems);
     check_keys(settings, problems);
     settings.bus.check(problems);
+    settings.admin.check(problems);
     settings.stomp.check("stomp", problems);
     settings.stomp_relay.check(problems);
     settings.drain.check(problems);

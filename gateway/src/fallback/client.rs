@@ -1,5 +1,6 @@
 //! A client of either kind, as the shard holds it.
 
+use std::net::IpAddr;
 use std::num::NonZeroU64;
 
 use holdfast_protocol::close::Close;
@@ -34,6 +35,14 @@ impl Client {
         match self {
             Self::WebSocket(_) => None,
             Self::Http(channel) => Some(channel),
+        }
+    }
+
+    /// Who the socket is connected to. Sessions over HTTP have none of their own.
+    pub fn peer(&self) -> Option<IpAddr> {
+        match self {
+            Self::WebSocket(connection) => connection.peer(),
+            Self::Http(_) => None,
         }
     }
 

@@ -17,6 +17,7 @@ mod held;
 mod kept;
 mod life;
 mod memory;
+mod orders;
 mod outside;
 mod packets;
 mod readiness;

@@ -106,6 +106,11 @@ impl Hub {
         }
     }
 
+    /// An operator's order; how many connections it concerns.
+    pub fn on_order(&mut self, now: Now, edge: &mut dyn Edge, command: &Command) -> u64 {
+        self.on_node_command(now, edge, command).matched
+    }
+
     fn on_node_command(&mut self, now: Now, edge: &mut dyn Edge, command: &Command) -> ReceiptPart {
         let all = self.roster.connections();
         let affected = match command {

@@ -26,6 +26,8 @@ use super::edge::{Edge, Publication};
 use super::ending::{Push, Stage};
 use super::life::Serving;
 use super::memory::Guard;
+use super::orders::Order;
+pub use super::orders::{Given, Orders, orders};
 use super::outside::{Outside, received};
 pub use super::readiness::Conditions;
 use super::requests::{Asked, BusRequests, QUEUE};
@@ -72,6 +74,8 @@ pub struct Parts {
     pub authenticator: Authenticator,
     /// The other end of [`requests`].
     pub requests: Requests,
+    /// The other end of [`orders`].
+    pub orders: Given,
     /// `/readyz`.
     pub conditions: Conditions,
     /// Cancelled to stop accepting.
@@ -115,6 +119,7 @@ struct Shell {
     subscriptions: Subscriptions,
     from_shards: mpsc::Receiver<Vec<ToHub>>,
     requests: Requests,
+    orders: Given,
     conditions: Conditions,
     guard: Guard,
     clock: Clock,
@@ -171,7 +176,7 @@ async fn at(until: Option<Instant>) {
 
 impl Shell {
     async fn new(parts: Parts) -> Result<Self, BusError> {
-        let Parts { hub, bus, cells, channels, clock, authenticator, requests, conditions, .. } = parts;
+        let Parts { hub, bus, cells, channels, clock, authenticator, requests, orders, conditions, .. } = parts;
         let guard = Guard::new(parts.memory_bytes_max, parts.door);
         let subscriptions = Subscriptions::open(&bus, &hub).await?;
         let outside = Outside {
@@ -187,7 +192,19 @@ impl Shell {
         };
         let timer = Box::pin(tokio::time::sleep(Duration::ZERO));
         let from_shards = channels.from_shards;
-        Ok(Self { hub, outside, subscriptions, from_shards, requests, conditions, guard, clock, timer, stalled: false })
+        Ok(Self {
+            hub,
+            outside,
+            subscriptions,
+            from_shards,
+            requests,
+            orders,
+            conditions,
+            guard,
+            clock,
+            timer,
+            stalled: false,
+        })
     }
 
     /// The next stage of a shutdown.
@@ -333,6 +350,10 @@ impl Shell {
             let message = Publication::plain(asked.subject, asked.payload);
             let timeout_ms = u64::try_from(asked.timeout.as_millis()).unwrap_or(u64::MAX);
             self.hub.request(now, &mut self.outside, caller, message, timeout_ms);
+        }
+        while let Poll::Ready(Some(Order { command, affected })) = self.orders.0.poll_recv(cx) {
+            // Nobody may wait any more: it is carried out all the same.
+            affected.send(self.hub.on_order(now, &mut self.outside, &command)).unwrap_or_default();
         }
         while let Poll::Ready(Some((conn, ticket, result))) = self.outside.verifying.poll_next_unpin(cx) {
             self.outside.to_shard(conn.shard, ToShard::Verified { conn, ticket, result });

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use holdfast_daemon::bus::BusMetrics;
 use holdfast_daemon::reload::Reloads;
 use holdfast_daemon::shutdown::Tasks;
-use holdfast_daemon::{process, telemetry};
+use holdfast_daemon::{logging, process, telemetry};
 use prometheus::Registry;
 
 use super::{GatewayCollector, HubCells, KeyCollector, ShardCells};
@@ -21,6 +21,7 @@ pub(crate) fn register(
 ) -> prometheus::Result<BusMetrics> {
     process::register(registry)?;
     telemetry::register(registry)?;
+    logging::register(registry)?;
     registry.register(Box::new(GatewayCollector::new(hub, shards)?))?;
     BusMetrics::new(registry)
 }
@@ -36,6 +37,12 @@ pub(crate) fn all() -> prometheus::Result<Registry> {
     registry.register(Box::new(KeyCollector::sample()?))?;
     drop(crate::fallback::Exchanges::new(&registry)?);
     drop(crate::relay::Metrics::new(&registry)?);
-    Reloads::declare(&registry, &Tasks::new())?.name(&["bus_credentials", "certificate", "jwks", "log_level"]);
+    Reloads::declare(&registry, &Tasks::new())?.name(&[
+        "admin_token",
+        "bus_credentials",
+        "certificate",
+        "jwks",
+        "log_level",
+    ]);
     Ok(registry)
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use hyper::HeaderMap;
 
 use super::{Host, Net};
-use crate::admission::{Door, Seat, Turned};
+use crate::admission::{Door, Provenance, Seat, Turned};
 
 /// Where a socket comes from, as far as that is known yet.
 #[derive(Debug)]
@@ -17,15 +17,15 @@ pub(super) struct Arrival {
     pub(super) peer: IpAddr,
     /// The head of the PROXY protocol is still to be read.
     pub(super) proxied: bool,
-    /// Its address's place, where places are counted and the address is known.
-    pub(super) seat: Option<Seat>,
+    /// The client where a proxy named one, and its place, where places are counted and the address is known.
+    pub(super) provenance: Provenance,
 }
 
 impl Arrival {
     /// Takes the peer's place; a proxy has none of its own, what it speaks for is known with the request.
     pub(super) fn take_seat<H: Host>(&mut self, net: &Net<H>) -> Result<(), Turned> {
         if !net.door.is_trusted(self.peer) {
-            self.seat = net.door.arrive(net.host.now().ms, self.peer)?;
+            self.provenance.seat = net.door.arrive(net.host.now().ms, self.peer)?;
         }
         Ok(())
     }
@@ -33,8 +33,10 @@ impl Arrival {
     /// Takes the place of whom a proxy speaks for. One that was taken for an earlier request is given back first.
     pub(super) fn take_seat_for<H: Host>(&mut self, net: &Net<H>, headers: &HeaderMap) -> Result<(), Turned> {
         if net.door.is_trusted(self.peer) {
-            self.seat = None;
-            self.seat = net.door.arrive(net.host.now().ms, net.door.client_of(self.peer, headers))?;
+            self.provenance.seat = None;
+            let client = net.door.client_of(self.peer, headers);
+            self.provenance.client = Some(client);
+            self.provenance.seat = net.door.arrive(net.host.now().ms, client)?;
         }
         Ok(())
     }
@@ -67,7 +69,7 @@ impl Guest {
     /// Turned away.
     pub fn enter(&self, now_ms: u64, headers: &HeaderMap) -> Result<Place, Turned> {
         let peer = self.arrival.borrow().peer;
-        let own = self.arrival.borrow_mut().seat.take_if(|_| !self.door.is_trusted(peer));
+        let own = self.arrival.borrow_mut().provenance.seat.take_if(|_| !self.door.is_trusted(peer));
         let place = match own {
             Some(seat) => Place { seat: Some(seat), of: Some(Rc::clone(&self.arrival)) },
             None => {
@@ -90,7 +92,7 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         if let (Some(seat), Some(of)) = (self.seat.take(), self.of.take()) {
-            of.borrow_mut().seat = Some(seat);
+            of.borrow_mut().provenance.seat = Some(seat);
         }
     }
 }

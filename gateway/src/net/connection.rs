@@ -4,6 +4,7 @@
 //! is the driver's task registered for the rest. Knows no session and no decoder; reading is the driver's.
 
 use std::io::{self, IoSlice};
+use std::net::IpAddr;
 use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -200,6 +201,11 @@ impl Connection {
     pub(super) fn take_transport(&mut self) -> Option<Transport> {
         let usable = !self.broken && !matches!(self.closing, Closing::Overdue { .. });
         self.transport.take().filter(|_| usable)
+    }
+
+    /// Who the socket is connected to, while it still is.
+    pub fn peer(&self) -> Option<IpAddr> {
+        self.transport.as_ref().and_then(Transport::peer)
     }
 
     /// Writes until nothing waits or the kernel takes no more.

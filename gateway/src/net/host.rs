@@ -12,7 +12,7 @@ use hyper::{Request, Response, StatusCode};
 use super::arrival::Guest;
 use super::body::Body;
 use super::connection::{Connection, Limits};
-use crate::admission::Seat;
+use crate::admission::Provenance;
 use crate::clock::Now;
 use crate::session::Incoming;
 use crate::shard::ClosedBy;
@@ -87,14 +87,14 @@ pub trait Host: Clone + 'static {
         head: &Parts,
     ) -> impl Future<Output = Result<Admitted<Self::Admission>, Refused>>;
 
-    /// Takes a connection over, and its address's place with it.
+    /// Takes a connection over, with what is known of where it comes from.
     fn open(
         &self,
         now: Now,
         admission: Self::Admission,
         connection: Connection,
         secure: bool,
-        seat: Option<Seat>,
+        provenance: Provenance,
     ) -> Self::Key;
 
     /// A message came.

@@ -31,7 +31,7 @@ use super::host::{Admitted, Host, Refused, Route};
 use super::http_io::HttpIo;
 use super::transport::{HandshakeError, Transport};
 use super::{Net, http2, proxied, upgrade};
-use crate::admission::{Seat, Turned};
+use crate::admission::{Provenance, Turned};
 use crate::echo;
 use crate::metrics::{Handshake, Stage};
 use crate::socket::Framing;
@@ -129,17 +129,17 @@ pub(super) async fn serve<H: Host>(
         Some((transport, _, None)) => net.linger(transport),
         Some((transport, early, Some(Upgraded::Echo))) => {
             net.cells.handshake(Handshake::Ok).add(1);
-            let seat = arrival.borrow_mut().seat.take();
+            let provenance = std::mem::take(&mut arrival.borrow_mut().provenance);
             drop(net.tasks.spawn_local(async move {
                 echo::run(transport, early).await;
-                drop(seat);
+                drop(provenance);
             }));
         }
         Some((transport, early, Some(Upgraded::Open(admitted)))) => {
             net.cells.handshake(Handshake::Ok).add(1);
             net.cells.took(Stage::Total, accepted.elapsed());
-            let seat = arrival.borrow_mut().seat.take();
-            open(&net, transport, &early, admitted, seat);
+            let provenance = std::mem::take(&mut arrival.borrow_mut().provenance);
+            open(&net, transport, &early, admitted, provenance);
         }
     }
 }
@@ -150,12 +150,12 @@ fn open<H: Host>(
     transport: Transport,
     early: &[u8],
     admitted: Admitted<H::Admission>,
-    seat: Option<Seat>,
+    provenance: Provenance,
 ) {
     let now = net.host.now();
     let secure = transport.is_secure();
     let connection = Connection::new(transport, net.terms(admitted.limits), now);
-    let key = net.host.open(now, admitted.admission, connection, secure, seat);
+    let key = net.host.open(now, admitted.admission, connection, secure, provenance);
     let mut driver = Driver::new(Rc::clone(net), key);
     if !early.is_empty() {
         driver.take(now, &mut early.to_vec());
@@ -302,6 +302,7 @@ async fn learn_peer<H: Host>(net: &Net<H>, tcp: &mut TcpStream, arrival: &RefCel
     })?;
     let mut arrival = arrival.borrow_mut();
     arrival.peer = client.unwrap_or(arrival.peer);
+    arrival.provenance.client = client;
     // A balancer that speaks for itself looks after our health: its place is not counted.
     if client.is_some() { arrival.take_seat(net).map_err(Turned::counted) } else { Ok(()) }
 }

@@ -10,6 +10,7 @@ use rustls::ServerConfig;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::{Arrival, Host, Net, http};
+use crate::admission::Provenance;
 
 /// Connections the kernel holds for us while we are busy; it takes the smaller of this and `somaxconn`.
 const BACKLOG: i32 = 4096;
@@ -62,7 +63,7 @@ pub(super) async fn accept<H: Host>(
             Ok((permit, tcp, peer)) => {
                 backoff = BACKOFF_MIN;
                 // Nothing has been spent on it yet; what a proxy says of an address comes later.
-                let mut arrival = Arrival { peer: peer.ip(), proxied, seat: None };
+                let mut arrival = Arrival { peer: peer.ip(), proxied, provenance: Provenance::default() };
                 if !proxied && let Err(turned) = arrival.take_seat(&net) {
                     net.cells.handshake(turned.counted()).add(1);
                     continue;

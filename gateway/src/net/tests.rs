@@ -20,7 +20,7 @@ use hyper::{Request, Response, StatusCode};
 use slab::Slab;
 
 use super::*;
-use crate::admission::{Door, DoorSettings, Seat};
+use crate::admission::{Door, DoorSettings, Provenance};
 use crate::clock::Now;
 use crate::metrics::{Handshake, ShardCells};
 use crate::net::certificates::tests::pair;
@@ -101,7 +101,7 @@ impl Host for TestHost {
         }
     }
 
-    fn open(&self, _: Now, (): (), connection: Connection, _: bool, _: Option<Seat>) -> usize {
+    fn open(&self, _: Now, (): (), connection: Connection, _: bool, _: Provenance) -> usize {
         self.0.connections.borrow_mut().insert(connection)
     }
 

@@ -3,7 +3,7 @@
 //! Reads only into buffers that the caller lends and keeps nothing that is complete. Knows no HTTP and no frames.
 
 use std::io::{self, IoSlice};
-use std::net::Shutdown;
+use std::net::{IpAddr, Shutdown};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -59,6 +59,11 @@ impl Transport {
     /// An unusable configuration.
     pub fn tls(tcp: TcpStream, config: Arc<ServerConfig>) -> Result<Self, rustls::Error> {
         Ok(Self { tcp, tls: Some(Box::new(Tls::new(config)?)) })
+    }
+
+    /// Who the socket is connected to. Asks the kernel.
+    pub fn peer(&self) -> Option<IpAddr> {
+        self.tcp.peer_addr().ok().map(|peer| peer.ip().to_canonical())
     }
 
     /// Whether it is TLS.

@@ -55,7 +55,7 @@ impl<S: Socket> Shard<S> {
             ToShard::Uncordon => self.stop_drain(),
             ToShard::CloseAll(close) => self.close_all(now, close),
             // The runtime's.
-            ToShard::Session(_) => {}
+            ToShard::Session(_) | ToShard::Inspect(_) => {}
         }
     }
 

@@ -15,6 +15,7 @@ mod drain;
 mod fanout;
 mod frames;
 mod inbox;
+mod inspect;
 mod names;
 mod port;
 mod questions;

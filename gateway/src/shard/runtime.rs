@@ -9,28 +9,29 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use hashbrown::HashMap;
 use holdfast_daemon::spans::Span;
 use holdfast_protocol::close::Close;
 use hyper::body::Incoming as RequestBody;
 use hyper::http::request::Parts;
 use hyper::{Request, Response};
-use rustc_hash::FxBuildHasher;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::capacity::Capacity;
+mod turns;
+
+use self::turns::{Provenances, end_turn, turns};
 use super::port::ChannelPort;
 use super::randomness::Pool;
 use super::{ClosedBy, Shard, ShardSettings};
-use crate::admission::{Door, Seat};
+use crate::admission::{Door, Provenance};
 use crate::auth::Verifier;
 use crate::clock::{Clock, Now};
 use crate::fallback::{self, Client, Desk, Front, FrontParts, NativePage, Sessions};
 use crate::handshake::{Admission, Endpoint, Gatekeeper, Lookup, WhenFull};
-use crate::link::{Key, ToHub, ToShard, ToShardOfSession};
+use crate::link::{Key, ToHub, ToShard};
 use crate::metrics::{ShardCells, Stage, Transport};
 use crate::net::{self, Admitted, Body, Connection, Guest, Host, Limits, Listening, Net, Refused, Route};
 use crate::outbox::{self, Bounds};
@@ -113,13 +114,14 @@ async fn serve(parts: ShardParts) -> io::Result<()> {
     });
     let tellers = TaskTracker::new();
     drop(tellers.spawn_local(leaving));
+    let provenances = Provenances::default();
     let host = ShardHost {
         shard: Rc::clone(&shard),
         front,
         turn: Rc::clone(&turn),
         gatekeeper,
         door: Arc::clone(&door),
-        seats: Rc::default(),
+        provenances: Rc::clone(&provenances),
         clock,
         own: Arc::clone(&own),
         capacity,
@@ -140,7 +142,7 @@ async fn serve(parts: ShardParts) -> io::Result<()> {
                 while batch.len() < TURN_MESSAGES && let Ok(more) = from_hub.try_recv() {
                     batch.extend(more);
                 }
-                turns(clock, &shard, &sessions, batch);
+                turns(clock, &shard, &sessions, &provenances, batch);
             }
             () = turn.notified() => end_turn(&mut shard.borrow_mut(), &sessions.borrow(), clock.now()),
             () = accepting.cancelled(), if open => {
@@ -163,40 +165,6 @@ async fn serve(parts: ShardParts) -> io::Result<()> {
     Ok(())
 }
 
-/// Carries out what the hub said, in turns of a bounded size.
-fn turns(clock: Clock, shard: &RefCell<Shard<Client>>, sessions: &RefCell<Sessions>, batch: Vec<ToShard>) {
-    let lone = batch.len() == 1;
-    let mut messages = batch.into_iter();
-    while messages.len() > 0 {
-        let (now, mut shard, mut sessions) = (clock.now(), shard.borrow_mut(), sessions.borrow_mut());
-        for message in messages.by_ref().take(TURN_MESSAGES) {
-            handle(&mut shard, &mut sessions, now, message, lone);
-        }
-        end_turn(&mut shard, &sessions, now);
-        shard.written(clock.now());
-    }
-}
-
-/// `lone`: the turn has no other message.
-fn handle(shard: &mut Shard<Client>, sessions: &mut Sessions, now: Now, message: ToShard, lone: bool) {
-    match message {
-        ToShard::Session(ToShardOfSession::Hosted { conn, ok }) => sessions.hosted(shard, now, conn, ok),
-        ToShard::Session(ToShardOfSession::Exchange { conn, asker, caller, ask }) => {
-            sessions.exchange(shard, now, conn, asker, &caller, ask);
-        }
-        other if lone => shard.handle_lone(now, other),
-        other => shard.handle(now, other),
-    }
-}
-
-/// Ends a turn; what sessions over HTTP answer is known only once it has ended, and goes out in one more.
-fn end_turn(shard: &mut Shard<Client>, sessions: &Sessions, now: Now) {
-    shard.finish_turn(now);
-    if sessions.hand_over(shard) {
-        shard.finish_turn(now);
-    }
-}
-
 /// What is no WebSocket.
 enum Page {
     SockJs(sockjs::Page),
@@ -212,8 +180,7 @@ struct ShardHost {
     turn: Rc<Notify>,
     gatekeeper: Arc<Gatekeeper>,
     door: Arc<Door>,
-    /// Places of addresses, where those are counted: else nobody has one.
-    seats: Rc<RefCell<HashMap<Key, Seat, FxBuildHasher>>>,
+    provenances: Provenances,
     clock: Clock,
     own: Arc<ShardCells>,
     capacity: Capacity,
@@ -304,7 +271,7 @@ impl Host for ShardHost {
         admission: Self::Admission,
         connection: Connection,
         secure: bool,
-        seat: Option<Seat>,
+        provenance: Provenance,
     ) -> Key {
         let transport = if secure { Transport::Wss } else { Transport::Ws };
         let (admission, span) = admission;
@@ -314,8 +281,8 @@ impl Host for ShardHost {
             shard.trace(key, span);
         }
         drop(shard);
-        if let Some(seat) = seat {
-            self.seats.borrow_mut().insert(key, seat);
+        if !provenance.is_plain() {
+            self.provenances.borrow_mut().insert(key, provenance);
         }
         key
     }
@@ -330,7 +297,7 @@ impl Host for ShardHost {
 
     fn closed(&self, now: Now, key: Key, by: ClosedBy) {
         self.shard.borrow_mut().closed(now, key, by);
-        drop(self.seats.borrow_mut().remove(&key));
+        drop(self.provenances.borrow_mut().remove(&key));
     }
 
     fn with<R>(&self, key: Key, work: impl FnOnce(&mut Connection) -> R) -> Option<R> {

@@ -100,6 +100,43 @@ async fn doctor_names_what_is_denied_and_who_is_missing() {
 }
 
 #[tokio::test]
+async fn doctor_looks_at_the_settings_of_a_service_and_the_certificates_in_them() {
+    let cluster = Cluster::builder().tls().start().await;
+    let folder = cluster.folder().to_owned();
+    let certificate = cluster.certificate();
+    let good = folder.join("good.toml");
+    let tls = format!("certificate = {:?}\nkey = {:?}", certificate.certificate, certificate.key);
+    let jwt = "[auth.jwt]\nsecret = \"0123456789abcdef0123456789abcdef\"\n";
+    std::fs::write(&good, format!("{jwt}[tls]\n{tls}\n")).expect("written");
+    let wrong = folder.join("wrong.toml");
+    std::fs::write(&wrong, format!("{jwt}[listen]\naddres = \"127.0.0.1:1\"\n")).expect("written");
+    let lost = folder.join("lost.toml");
+    std::fs::write(&lost, format!("{jwt}[tls]\ncertificate = \"/nowhere\"\nkey = \"/nowhere\"\n")).expect("written");
+    let doctor = async |file: &std::path::Path| {
+        let file = file.display().to_string();
+        holdfast(&cluster, &["doctor", "--role", "gateway", "--config", &file, "--json"], "").await
+    };
+
+    let found = doctor(&good).await;
+    let said: Value = serde_json::from_slice(&found.stdout).expect("JSON");
+    let about = |what: &str| -> Vec<String> {
+        let list = said["findings"].as_array().into_iter().flatten().filter(|it| it["what"] == what);
+        list.map(|it| format!("{}: {}", it["state"].as_str().unwrap_or("-"), it["said"].as_str().unwrap_or("-")))
+            .collect()
+    };
+    assert!(about("configuration")[0].starts_with("good: "), "{said}");
+    assert!(about("certificate")[0].contains(" days"), "{said}");
+    assert!(found.status.success(), "{said}");
+
+    for (file, wanted) in [(&wrong, "did you mean listen.address"), (&lost, "cannot read /nowhere")] {
+        let found = doctor(file).await;
+        let said = String::from_utf8_lossy(&found.stdout).into_owned();
+        assert!(found.status.code() == Some(1) && said.contains(wanted), "{wanted}: {said}");
+        assert!(!said.contains("0123456789abcdef"), "{said}");
+    }
+}
+
+#[tokio::test]
 async fn nobody_no_router_and_nonsense_have_statuses_of_their_own() {
     let cluster = cluster::shared().await;
     let nobody = unique("nobody");

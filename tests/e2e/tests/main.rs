@@ -41,6 +41,8 @@ mod kept;
 mod keys;
 /// Bad input, limits, and the close catalogue.
 mod limits;
+/// What is in the logs, and what never is.
+mod logs;
 /// A node that is short of memory.
 mod memory;
 /// A bus of two nats-servers.
@@ -49,6 +51,8 @@ mod nats_pair;
 mod newest;
 /// One publish, every kind of client, ten thousand times.
 mod one_path;
+/// What operators ask of one process.
+mod operators;
 /// Order of many messages over several routers.
 mod order;
 /// Clients' messages while the bus is away.

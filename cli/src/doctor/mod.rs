@@ -3,6 +3,9 @@
 //! Asks NATS and the fleet as any program may; changes nothing. Each subject of a role is tried: heard by a
 //! subscription, published to with a key that nobody has.
 
+mod config;
+
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -13,13 +16,14 @@ use serde_json::{Value, json};
 
 use crate::args::Global;
 use crate::bus::{Bus, Outgoing};
-use crate::exit::{Exit, Outcome};
+use crate::exit::{Exit, Failure, Outcome};
 use crate::output;
 
 const AFTER_HELP: &str = "\
 Examples:
   holdfast doctor                              as the operator's own user
   holdfast doctor --role gateway --creds gateway.creds
+  holdfast doctor --role gateway --config /etc/holdfast/gateway.toml    its settings and certificates too
   holdfast doctor --json | jq '.findings[] | select(.state != \"good\")'
 
 Each finding is good, note or bad, and says what to do. Exit status 1: something is bad.";
@@ -45,6 +49,9 @@ pub(crate) struct DoctorArgs {
     /// Whose permissions to try.
     #[arg(long, value_enum, default_value = "operator")]
     role: Role,
+    /// The settings of a gateway or router (--role) on this machine: looks at them, and at the certificates that they name.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
     /// The stream of kept messages.
     #[arg(long, default_value = "HF_KEPT", value_name = "NAME")]
     stream: String,
@@ -107,6 +114,14 @@ fn bad(what: &'static str, said: impl Into<String>, advice: impl Into<String>) -
 pub(crate) async fn run(global: &Global, args: DoctorArgs) -> Outcome {
     let denied = Denied::default();
     let mut findings = Vec::new();
+    if let Some(file) = &args.config {
+        let program = match args.role {
+            Role::Gateway => "holdfast-gateway",
+            Role::Router => "holdfast-router",
+            Role::Operator | Role::Service => return Err(Failure::usage("--config wants --role gateway or router")),
+        };
+        findings.extend(config::look(program, file, i64::try_from(unix_ms() / 1000).unwrap_or(i64::MAX)));
+    }
     match Bus::connect_watched(&global.bus, denied.watcher()).await {
         Ok(bus) => {
             let info = bus.client.server_info();
