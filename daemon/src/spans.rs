@@ -44,6 +44,22 @@ pub fn on() -> bool {
     ON.load(Ordering::Relaxed)
 }
 
+/// A trace that begins here and is kept.
+#[derive(Debug)]
+pub struct Root(TraceId);
+
+impl Root {
+    /// One that the ratio keeps: asked before anything is made for its span. `None` where spans are off.
+    pub fn drawn() -> Option<Self> {
+        if !on() {
+            return None;
+        }
+        let low = random() >> 1;
+        let kept = low < ROOTS_BELOW.load(Ordering::Relaxed);
+        kept.then(|| Self(TraceId::from((u128::from(random()) << 64) | u128::from(low) | 1)))
+    }
+}
+
 /// A place in a trace that is sampled: what the next hop continues. Cheap to clone.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Context(SpanContext);
@@ -129,15 +145,12 @@ impl From<Kind> for SpanKind {
 impl Span {
     /// Begins a trace, if the ratio says so. `None` where spans are off.
     pub fn root(kind: Kind, name: impl Into<Cow<'static, str>>) -> Option<Self> {
-        if !on() {
-            return None;
-        }
-        let low = random();
-        if low >> 1 >= ROOTS_BELOW.load(Ordering::Relaxed) {
-            return None;
-        }
-        let trace = TraceId::from((u128::from(random()) << 64) | u128::from(low >> 1) | 1);
-        Some(Self::new(trace, SpanId::INVALID, false, TraceState::default(), kind, name.into()))
+        Some(Self::of(&Root::drawn()?, kind, name))
+    }
+
+    /// Begins a trace that is kept.
+    pub fn of(root: &Root, kind: Kind, name: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(root.0, SpanId::INVALID, false, TraceState::default(), kind, name.into())
     }
 
     /// Goes on with a trace.

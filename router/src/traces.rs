@@ -4,7 +4,7 @@
 //! as it would the sender's, and its tally tells whether the message was ours to handle at all.
 
 use async_nats::{HeaderMap, Message};
-use holdfast_daemon::spans::{self, Context, Kind as SpanKind, Span};
+use holdfast_daemon::spans::{self, Context, Kind as SpanKind, Root, Span};
 use holdfast_protocol::send::Headers;
 
 use crate::core::Router;
@@ -62,18 +62,21 @@ impl Handled {
 }
 
 /// The span of a message that just came; `None` where it is not traced. `subject` is the public one.
-pub(crate) fn begin(message: &Message, subject: &str) -> Option<Span> {
+pub fn begin(message: &Message, subject: &str) -> Option<Span> {
     if !spans::on() {
         return None;
     }
     let header = |name| message.headers.as_ref().and_then(|headers| find(headers, name));
+    // Whether it is traced is known before anything is made for it: most are not.
+    let place = match header(PARENT) {
+        Some(parent) => Ok(Context::sampled(parent, header(STATE).unwrap_or_default())?),
+        None => Err(Root::drawn()?),
+    };
     let template = template(subject);
-    let mut span = match header(PARENT) {
-        Some(parent) => {
-            let parent = Context::sampled(parent, header(STATE).unwrap_or_default())?;
-            Span::child(&parent, SpanKind::Consumer, format!("process {template}"))
-        }
-        None => Span::root(SpanKind::Consumer, format!("process {template}"))?,
+    let name = format!("process {template}");
+    let mut span = match &place {
+        Ok(parent) => Span::child(parent, SpanKind::Consumer, name),
+        Err(root) => Span::of(root, SpanKind::Consumer, name),
     };
     span.set("messaging.system", "nats");
     span.set("messaging.operation.name", "process");
@@ -104,13 +107,15 @@ fn template(subject: &str) -> String {
 }
 
 /// A message's headers, with the trace going on from our span.
-pub(crate) struct Continued<'a> {
+#[derive(Debug)]
+pub struct Continued<'a> {
     headers: Option<&'a HeaderMap>,
     parent: Option<String>,
 }
 
 impl<'a> Continued<'a> {
-    pub(crate) fn new(headers: Option<&'a HeaderMap>, span: Option<&Span>) -> Self {
+    /// These, and where there is a span, that in place of the sender's.
+    pub fn new(headers: Option<&'a HeaderMap>, span: Option<&Span>) -> Self {
         Self { headers, parent: span.map(|span| span.context().parent()) }
     }
 }
