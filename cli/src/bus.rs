@@ -16,7 +16,6 @@ use crate::exit::{Exit, Failure};
 pub(crate) struct Bus {
     pub(crate) client: async_nats::Client,
     pub(crate) subjects: Subjects,
-    prefix: String,
     wait: Duration,
 }
 
@@ -78,17 +77,7 @@ impl Bus {
             .connect(servers.as_slice())
             .await
             .with_context(|| format!("cannot reach NATS at {}", shown(&options.server)))?;
-        Ok(Self {
-            client,
-            subjects: Subjects::new(&options.prefix),
-            prefix: options.prefix.clone(),
-            wait: options.wait,
-        })
-    }
-
-    /// The first token or tokens of each subject.
-    pub(crate) fn prefix(&self) -> &str {
-        &self.prefix
+        Ok(Self { client, subjects: Subjects::new(&options.prefix), wait: options.wait })
     }
 
     /// Publishes without asking for an answer, and waits until the bytes are written.

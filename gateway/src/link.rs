@@ -6,6 +6,7 @@
 //! `shard::runtime` hold those.
 
 mod answer;
+mod granted;
 mod inspect;
 mod place;
 mod session;
@@ -20,10 +21,11 @@ use holdfast_daemon::spans::Context;
 use holdfast_protocol::close::Close;
 use holdfast_protocol::dialect::json::Cursor;
 use holdfast_protocol::id::{ConnectionId, NodeId};
-use holdfast_protocol::position::{Position, Start};
+use holdfast_protocol::position::Position;
 use holdfast_protocol::wire::{Ask, Cause, ReceiptPart, Target};
 
 pub use self::answer::AnswerPart;
+pub use self::granted::{Granted, Replay};
 pub use self::inspect::{Inquiry, Inspect, Inspected, ShardProfile, Whose};
 pub use self::place::{id_for_shard, shard_of};
 pub use self::session::{Asker, ToHubOfSession, ToShardOfSession};
@@ -375,28 +377,4 @@ pub enum ToShard {
     },
     /// Close what is left, now.
     CloseAll(Close),
-}
-
-/// Where a connection's part in a user's or room's stream begins, and what it missed of it.
-#[derive(Debug, Clone, Default)]
-pub struct Granted {
-    /// For the client.
-    pub start: Start,
-    /// To be written right behind the answer, before anything live.
-    pub replay: Replay,
-}
-
-/// Kept messages for one connection, shared by all who catch up with the same target.
-#[derive(Debug, Clone)]
-pub struct Replay {
-    /// In order of their sequence.
-    pub messages: Arc<[Arc<SharedDelivery>]>,
-    /// So many of them are known to this one.
-    pub skip: usize,
-}
-
-impl Default for Replay {
-    fn default() -> Self {
-        Self { messages: Arc::new([]), skip: 0 }
-    }
 }

@@ -130,7 +130,8 @@ impl Subjects {
         &self.prefix
     }
 
-    fn join(&self, rest: &str) -> String {
+    /// Any subject below the prefix; for tools that try what a user may.
+    pub fn join(&self, rest: &str) -> String {
         format!("{}.{rest}", self.prefix)
     }
 

@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use async_nats::{Event, ServerError, ServerInfo};
 use bytes::Bytes;
 use clap::{Args, ValueEnum};
+use holdfast_protocol::subject::{Query, Subjects};
 use serde_json::{Value, json};
 
 use crate::args::Global;
@@ -209,7 +210,7 @@ impl Denied {
 
 /// What a role hears, and subjects like those it publishes on, with a key that nobody has. Not `keep`: that would be
 /// stored.
-fn subjects(role: Role, prefix: &str, stream: &str) -> (Vec<String>, Vec<String>) {
+fn tried(role: Role, subjects: &Subjects, stream: &str) -> (Vec<String>, Vec<String>) {
     let nobody = "holdfast-doctor";
     let (hears, says): (&[&str], &[&str]) = match role {
         Role::Operator => (&["event.>"], &["send.user.{}", "ctl.user.{}", "query.stats"]),
@@ -223,16 +224,15 @@ fn subjects(role: Role, prefix: &str, stream: &str) -> (Vec<String>, Vec<String>
             &["int.node.{}", "event.user.online.{}"],
         ),
     };
-    let full = |list: &[&str]| -> Vec<String> {
-        list.iter().map(|rest| format!("{prefix}.{}", rest.replace("{}", nobody))).collect()
-    };
+    let full =
+        |list: &[&str]| -> Vec<String> { list.iter().map(|rest| subjects.join(&rest.replace("{}", nobody))).collect() };
     let mut says = full(says);
     says.push(format!("$JS.API.STREAM.INFO.{stream}"));
     (full(hears), says)
 }
 
 async fn permissions(bus: &Bus, denied: &Denied, role: Role, stream: &str) -> Vec<Finding> {
-    let (hears, says) = subjects(role, bus.prefix(), stream);
+    let (hears, says) = tried(role, &bus.subjects, stream);
     let mut kept_open = Vec::new();
     for subject in &hears {
         kept_open.extend(bus.client.subscribe(subject.clone()).await.ok());
@@ -248,8 +248,8 @@ async fn permissions(bus: &Bus, denied: &Denied, role: Role, stream: &str) -> Ve
     let flushed = bus.client.flush().await;
     tokio::time::sleep(DENIAL_WAIT).await;
     let mut findings = Vec::new();
-    let tried = [(&hears, "subscription", "hear"), (&says, "publish", "publish on")];
-    for (subjects, verb, words) in tried {
+    let both = [(&hears, "subscription", "hear"), (&says, "publish", "publish on")];
+    for (subjects, verb, words) in both {
         for subject in subjects.iter().filter(|subject| denied.names(subject, verb)) {
             let optional = subject.starts_with("$JS.") && matches!(role, Role::Operator | Role::Service);
             let said = format!("may not {words} {subject}");
@@ -297,16 +297,16 @@ async fn stream(bus: &Bus, name: &str) -> Vec<Finding> {
         let advice = "routers make it when `kept.enabled`; see `kept` on a router's /readyz";
         return vec![note(what, format!("{name}: {said}"), advice)];
     }
-    let mut findings = shape(bus.prefix(), name, &info["config"]);
+    let mut findings = shape(&bus.subjects, name, &info["config"]);
     findings.extend(clock(&info, before, after));
     findings
 }
 
-fn shape(prefix: &str, name: &str, config: &Value) -> Vec<Finding> {
-    let keep = format!("{prefix}.keep.>");
+fn shape(subjects: &Subjects, name: &str, config: &Value) -> Vec<Finding> {
+    let (keep, copies) = (subjects.keep_all(), subjects.kept_all());
     let wrong = [
         (config["subjects"] != json!([keep]), format!("stores {} instead of {keep}", config["subjects"])),
-        (config["republish"]["dest"] != json!(format!("{prefix}.int.kept.>")), "republishes elsewhere".to_owned()),
+        (config["republish"]["dest"] != json!(copies), "republishes elsewhere".to_owned()),
         (config["allow_direct"] != json!(true), "does not allow direct reads".to_owned()),
         (config["metadata"]["holdfast-epoch"].as_str().is_none(), "has no epoch".to_owned()),
     ];
@@ -336,7 +336,7 @@ fn clock(info: &Value, before_ms: u64, after_ms: u64) -> Option<Finding> {
 }
 
 async fn fleet(bus: &Bus) -> Vec<Finding> {
-    let subject = format!("{}.query.nodes", bus.prefix());
+    let subject = bus.subjects.ask(&Query::Nodes);
     let message = Outgoing { subject, headers: Vec::new(), payload: Bytes::new() };
     let nodes = match bus.ask(&message, Duration::ZERO).await.and_then(crate::bus::Reply::json) {
         Ok(answer) => answer["nodes"].as_array().cloned().unwrap_or_default(),
@@ -421,8 +421,8 @@ mod tests {
             "subjects": ["hf.keep.>"], "republish": {"dest": "hf.int.kept.>"}, "allow_direct": true,
             "metadata": {"holdfast-epoch": "1"}, "num_replicas": 3, "storage": "file",
         });
-        assert_eq!(states(&shape("hf", "HF_KEPT", &right)), [State::Good]);
-        let found = shape("other", "HF_KEPT", &right);
+        assert_eq!(states(&shape(&Subjects::new("hf"), "HF_KEPT", &right)), [State::Good]);
+        let found = shape(&Subjects::new("other"), "HF_KEPT", &right);
         assert_eq!(found[0].state, State::Bad);
         assert!(found[0].said.contains("other.keep.>"), "{found:?}");
     }

@@ -199,7 +199,8 @@ impl Read {
         let header = |name: &str| message.headers.iter().find(|(it, _)| it == name).map(|(_, value)| value.as_str());
         let number = |name: &str| header(name).and_then(|value| value.parse::<u64>().ok());
         let (Some(seq), Some(subject)) = (number(kept::SEQUENCE), header(kept::SUBJECT)) else { return Step::Failed };
-        self.pending = number(kept::PENDING).unwrap_or(0);
+        let pending = number(kept::PENDING);
+        self.pending = pending.unwrap_or(0);
         let stored_ms = header(kept::TIME_STAMP).and_then(kept::unix_ms).unwrap_or(0);
         self.next = seq + 1;
         self.bytes += message.payload.len();
@@ -214,7 +215,12 @@ impl Read {
         if let Some((delivery, _)) = kept::delivery(subjects, subject, &borrowed[..], payload, stored) {
             self.messages.push(delivery);
         }
-        Step::More
+        match pending {
+            Some(_) => Step::More,
+            // A server before 2.11 knows no batches: it answers with one message, and nothing ends it.
+            None if self.batch_max == 1 => Step::Done,
+            None => Step::Again,
+        }
     }
 }
 
@@ -275,6 +281,27 @@ mod tests {
             payload: Bytes::from_static(b"1"),
             ..Received::default()
         }
+    }
+
+    #[test]
+    fn a_server_without_batches_is_asked_for_one_message_after_the_other() {
+        let (subjects, epoch) = (Subjects::new("hf"), Text::from("e1"));
+        let alone = |seq| {
+            let mut message = message(seq, 0);
+            message.headers.retain(|(name, _)| name != kept::PENDING);
+            message
+        };
+        let none = Received { status: Some(404), ..Received::default() };
+        let mut read = Read::new("hf.keep.room.a".into(), 0);
+
+        assert_eq!(read.take(&subjects, &epoch, &alone(3)), Step::Again);
+        assert!(String::from_utf8_lossy(&read.ask("S").payload).contains("\"seq\":4"));
+        assert_eq!(read.take(&subjects, &epoch, &alone(9)), Step::Again);
+        assert_eq!(read.take(&subjects, &epoch, &none), Step::Done);
+        assert_eq!(read.messages.iter().map(super::super::seq_of).collect::<Vec<_>>(), [3, 9]);
+
+        let mut oldest = Read::oldest("hf.keep.room.a".into());
+        assert_eq!(oldest.take(&subjects, &epoch, &alone(3)), Step::Done);
     }
 
     #[test]
