@@ -4,6 +4,7 @@
 
 mod bench;
 mod check;
+mod dist;
 mod docs;
 mod fuzz;
 mod nats;
@@ -44,6 +45,8 @@ enum Task {
     Bench(bench::BenchArgs),
     /// Look for inputs that break a decoder.
     Fuzz(fuzz::FuzzArgs),
+    /// Make what a release consists of: an archive of the programs, its sums, and what is in it.
+    Dist(dist::DistArgs),
     /// Write the generated documentation anew (docs/config.md).
     Docs(docs::DocsArgs),
     /// Get nats-server and print its path.
@@ -58,6 +61,7 @@ fn main() -> ExitCode {
         Task::Tidy(args) => tidy::run(&args),
         Task::Bench(args) => bench::run(args),
         Task::Fuzz(args) => fuzz::run(&args),
+        Task::Dist(args) => dist::run(&args),
         Task::Docs(args) => docs::run(&args),
         Task::NatsServer => nats::print(),
     };
