@@ -86,7 +86,6 @@ fn section(page: &mut String, (mode, title, what): (&str, &str, &str), outcome: 
     row("live messages", format!("{} published, {} deliveries", figures.live_published, figures.live_seen))?;
     let lost = format!("{} told by `gap`, {} not", figures.live_lost_told, figures.live_lost_in_faults);
     row("live deliveries lost in faults", lost)?;
-    row("live deliveries doubled or swapped while a router came or went", figures.live_twice_in_overlap.to_string())?;
     row("receipts", format!("{}; {} sends without an answer in a fault", figures.receipts, figures.unanswered))?;
     let refused = format!("{}, of which {} answered with an error", figures.upstream_sent, figures.upstream_refused);
     row("sends upstream", refused)?;

@@ -42,9 +42,6 @@ pub struct Options {
     /// No faults: load and churn, memory sampled, the roster compared with the truth.
     #[arg(long)]
     pub steady: bool,
-    /// Accept that live messages come twice or swapped while a router joins or leaves.
-    #[arg(long)]
-    pub overlap_may_double: bool,
     /// A folder for what each process said.
     #[arg(long)]
     pub logs: Option<PathBuf>,
@@ -82,9 +79,6 @@ impl Options {
                     command.push_str(" --steady");
                 }
             }
-        }
-        if self.overlap_may_double {
-            command.push_str(" --overlap-may-double");
         }
         if !self.only.is_empty() {
             let only: Vec<_> = self.only.iter().map(|kind| kind.name()).collect();

@@ -72,12 +72,8 @@ impl Outcome {
                 figures.kept_stored, figures.kept_seen, figures.resumed, figures.not_recovered
             ),
             format!(
-                "live: {} published, {} deliveries; lost in faults {}, lost and told {}, doubled in router overlaps {}",
-                figures.live_published,
-                figures.live_seen,
-                figures.live_lost_in_faults,
-                figures.live_lost_told,
-                figures.live_twice_in_overlap
+                "live: {} published, {} deliveries; lost in faults {}, lost and told {}",
+                figures.live_published, figures.live_seen, figures.live_lost_in_faults, figures.live_lost_told
             ),
             format!(
                 "receipts: {}, of those short in faults {}; no answer {}; upstream {} sent, {} refused",

@@ -12,7 +12,7 @@ use holdfast_harness::wait::pause;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
-use crate::check::{self, Rules};
+use crate::check;
 use crate::document;
 use crate::faults::{Kind, Schedule, inflict, rolling};
 use crate::fleet::{Balancer, Fleet};
@@ -250,14 +250,13 @@ impl Run {
     }
 
     fn verdict(self, seed: u64, load_seconds: u64, history: &History) -> Result<bool> {
-        let rules = Rules { orderly_routers_are_exact: !self.options.overlap_may_double };
-        let report = check::check(history, rules);
+        let report = check::check(history);
         let mut broken: BTreeMap<String, usize> = BTreeMap::new();
         for violation in &report.violations {
             *broken.entry(format!("{:?}", violation.rule)).or_default() += 1;
         }
         let clean = report.violations.is_empty() && self.complaints.is_empty();
-        let planted = if clean { prove(history, rules) } else { (0, 0) };
+        let planted = if clean { prove(history) } else { (0, 0) };
         let outcome = Outcome {
             command: self.options.command(seed),
             machine: Outcome::machine(),
@@ -301,7 +300,7 @@ impl Run {
 }
 
 /// Plants each kind of defect in what was just found sound: how many were found, of how many planted.
-fn prove(history: &History, rules: Rules) -> (usize, usize) {
+fn prove(history: &History) -> (usize, usize) {
     let (mut found, mut planted) = (0, 0);
     for defect in Defect::ALL {
         let mut spoiled = history.clone();
@@ -309,7 +308,7 @@ fn prove(history: &History, rules: Rules) -> (usize, usize) {
             continue;
         }
         planted += 1;
-        let report = check::check(&spoiled, rules);
+        let report = check::check(&spoiled);
         if report.violations.iter().any(|violation| violation.rule == defect.breaks()) {
             found += 1;
         } else {

@@ -10,8 +10,8 @@ use std::path::Path;
 /// Sockets are on one address: each needs a port and a file on both sides.
 const FILES_MIN: u64 = 8_192;
 
-/// What runs without arguments. Not in it yet: the proof that nothing comes twice while a router comes or goes.
-const SHORT: &[&str] = &["--minutes", "0.6", "--overlap-may-double"];
+/// What runs without arguments.
+const SHORT: &[&str] = &["--minutes", "0.6"];
 
 pub(super) fn run(arguments: &[String]) -> Result<Outcome> {
     let files = rlimit::Resource::NOFILE.get_hard().unwrap_or(u64::MAX);

@@ -24,8 +24,6 @@ pub struct Figures {
     pub live_lost_in_faults: u64,
     /// Deliveries lost and told by a gap.
     pub live_lost_told: u64,
-    /// Second or swapped deliveries while a router joined or left in order.
-    pub live_twice_in_overlap: u64,
     /// Receipts.
     pub receipts: u64,
     /// Publishes that asked for an answer and had none.

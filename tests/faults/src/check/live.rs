@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::spans::Members;
-use super::{Report, Rule, Rules, Violation};
+use super::{Report, Rule, Violation};
 use crate::history::{ClientNumber, Event, History, Kind, Life, Name, Target};
 
 /// A message that has not come after so long to a client that was there all the time never will.
@@ -14,10 +14,9 @@ const UNDER_WAY_MS: u64 = 1_500;
 /// A gap is told when the loss is noticed.
 const TELLING_MS: u64 = 15_000;
 
-pub(super) fn check(history: &History, members: &Members, rules: Rules, report: &mut Report) {
+pub(super) fn check(history: &History, members: &Members, report: &mut Report) {
     for (number, life) in (0..).zip(&history.clients) {
-        Walk { history, rules, number, last: HashMap::new(), seen: HashSet::new(), inside: HashSet::new(), report }
-            .life(life);
+        Walk { number, last: HashMap::new(), seen: HashSet::new(), inside: HashSet::new(), report }.life(life);
     }
     losses(history, members, report);
 }
@@ -48,8 +47,6 @@ fn losses(history: &History, members: &Members, report: &mut Report) {
 }
 
 struct Walk<'a> {
-    history: &'a History,
-    rules: Rules,
     number: ClientNumber,
     /// On this connection: the last number of each sender and target.
     last: HashMap<(u16, Target), u32>,
@@ -86,22 +83,11 @@ impl Walk<'_> {
 
     fn seen(&mut self, target: Target, name: Name, at: u64) {
         self.report.figures.live_seen += 1;
-        // Routers come and go in the healing of most faults too.
-        let in_trouble = self.history.trouble(at.saturating_sub(UNDER_WAY_MS), at);
-        let excused = !self.rules.orderly_routers_are_exact && in_trouble.count() > 0;
         let last = self.last.insert((name.source, target), name.number);
         if !self.seen.insert((target, name)) {
-            if excused {
-                self.report.figures.live_twice_in_overlap += 1;
-            } else {
-                self.violation(Rule::LiveTwice, target, at, format!("{name:?} came twice"));
-            }
+            self.violation(Rule::LiveTwice, target, at, format!("{name:?} came twice"));
         } else if let Some(last) = last.filter(|last| *last > name.number) {
-            if excused {
-                self.report.figures.live_twice_in_overlap += 1;
-            } else {
-                self.violation(Rule::LiveOrder, target, at, format!("{name:?} came after {last}"));
-            }
+            self.violation(Rule::LiveOrder, target, at, format!("{name:?} came after {last}"));
         }
         if let Some(last) = last.filter(|last| *last > name.number) {
             self.last.insert((name.source, target), last);

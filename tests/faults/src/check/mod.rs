@@ -88,13 +88,6 @@ impl fmt::Display for Violation {
     }
 }
 
-/// What to hold against the fleet.
-#[derive(Debug, Clone, Copy)]
-pub struct Rules {
-    /// Live messages may not come twice or swapped while a router joins or leaves in order.
-    pub orderly_routers_are_exact: bool,
-}
-
 /// The findings.
 #[derive(Debug, Clone, Default)]
 pub struct Report {
@@ -105,11 +98,11 @@ pub struct Report {
 }
 
 /// Checks a history.
-pub fn check(history: &History, rules: Rules) -> Report {
+pub fn check(history: &History) -> Report {
     let members = Members::of(history);
     let mut report = Report::default();
     kept::check(history, &members, &mut report);
-    live::check(history, &members, rules, &mut report);
+    live::check(history, &members, &mut report);
     receipts::check(history, &members, &mut report);
     upstream::check(history, &mut report);
     presence::check(history, &mut report);
