@@ -8,7 +8,7 @@ use holdfast_protocol::fact::Transition;
 use holdfast_protocol::id::NodeId;
 use holdfast_protocol::position::Position;
 use holdfast_protocol::subject::{InboxSubjects, Subjects};
-use holdfast_protocol::wire::{Cause, Discover, NodeState, RouterBeat, RouterBound, RouterState, WireError};
+use holdfast_protocol::wire::{Cause, Discover, NodeState, RouterBeat, RouterBound, RouterState};
 
 use super::departure::Departure;
 use super::edge::{Edge, Publication, Unsent};
@@ -36,8 +36,6 @@ pub(super) const CALLOUT_MS: u64 = 2000;
 const PART_BYTES_MAX: usize = 512 * 1024;
 /// More than any head of an internal message takes, and the smallest part that is made.
 const HEAD_BYTES: usize = 1024;
-/// Of messages that cannot be read, each so many-th is logged.
-const MALFORMED_TOLD_EACH: u64 = 1000;
 /// How often time-outs are looked at.
 const HOUSEKEEPING_MS: u64 = 100;
 
@@ -378,15 +376,6 @@ impl Hub {
     pub(super) fn to_all_shards(&self, edge: &mut dyn Edge, message: &ToShard) {
         for shard in 0..self.settings.shards {
             edge.to_shard(shard, message.clone());
-        }
-    }
-
-    pub(super) fn malformed(&self, what: &'static str, error: WireError) {
-        // A fleet of mixed versions makes each beat such a message: counted all, told now and then.
-        let before = self.cells.packets_malformed.value();
-        self.cells.packets_malformed.add(1);
-        if before.is_multiple_of(MALFORMED_TOLD_EACH) {
-            tracing::warn!(%error, what, count = before + 1, "Could not read an internal message");
         }
     }
 

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use holdfast_daemon::spans::Span;
 use holdfast_protocol::id::NodeId;
 use holdfast_protocol::wire::{
-    Ask, Command, CommandItem, Delivery, NodeBound, Packet, ReceiptPart, RouterBound, Target,
+    Ask, Command, CommandItem, Delivery, Item, NodeBound, Packet, ReceiptPart, RouterBound, Target, WireError,
 };
 
 use super::core::Hub;
@@ -16,6 +16,9 @@ use super::routers::Verdict;
 use crate::clock::Now;
 use crate::link::{ReceiptRef, SharedCommand, SharedDelivery, ToShard, shard_of};
 use crate::traces;
+
+/// Of messages that cannot be read, each so many-th is logged.
+const MALFORMED_TOLD_EACH: u64 = 1000;
 
 impl Hub {
     /// A message on the node's own subject.
@@ -53,13 +56,34 @@ impl Hub {
                 return;
             }
         }
-        self.take_items(now, edge, packet.router, packet.items);
+        let Packet { router, mut items, .. } = packet;
+        if self.routers.is_given_up(router, now.ms) {
+            let before = items.len();
+            items.retain(is_from_anybody);
+            if items.len() < before {
+                self.cells.packets_fenced.add(1);
+                if self.routers.drops(router) {
+                    tracing::warn!(%router, "Messages of a router that another has given up are dropped");
+                    self.tell_lost(now, edge);
+                }
+            }
+        }
+        self.take_items(now, edge, router, items);
     }
 
     /// Packets to this node were lost: clients are told, and kept messages read back.
     pub(super) fn tell_lost(&mut self, now: Now, edge: &mut dyn Edge) {
         self.to_all_shards(edge, &ToShard::Lost);
         self.start_reconcile(now, edge);
+    }
+
+    pub(super) fn malformed(&self, what: &'static str, error: WireError) {
+        // A fleet of mixed versions makes each beat such a message: counted all, told now and then.
+        let before = self.cells.packets_malformed.value();
+        self.cells.packets_malformed.add(1);
+        if before.is_multiple_of(MALFORMED_TOLD_EACH) {
+            tracing::warn!(%error, what, count = before + 1, "Could not read an internal message");
+        }
     }
 
     pub(super) fn on_delivery(&mut self, now: Now, edge: &mut dyn Edge, router: NodeId, delivery: Delivery) {
@@ -190,6 +214,15 @@ impl Hub {
                 return;
             }
         }
+    }
+}
+
+/// Whether an item does no harm where two routers send it: kept messages are known by their sequence.
+const fn is_from_anybody(item: &Item) -> bool {
+    match item {
+        Item::Deliver(delivery) => delivery.kept.is_some(),
+        Item::Command(_) => false,
+        Item::Ask { .. } | Item::After { .. } => true,
     }
 }
 

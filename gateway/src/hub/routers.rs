@@ -17,6 +17,18 @@ const FORGET_MS: u64 = 60_000;
 /// Fences kept at once. Each comes from a router's beat; there are as many as routers given up lately.
 const FENCES_MAX: usize = 1024;
 
+/// A router that another one has given up and that has not come back since. What it forwards of live messages counts no
+/// more: the other forwards them as well.
+#[derive(Debug)]
+struct GivenUp {
+    /// Who gave it up says so with each beat; when it is not heard any more, nothing is left of it.
+    until_ms: u64,
+    /// It has said that it joins anew: it has stopped.
+    has_stopped: bool,
+    /// What was dropped of it was told.
+    is_told: bool,
+}
+
 #[derive(Debug)]
 struct Router {
     state: RouterState,
@@ -29,8 +41,11 @@ struct Router {
     /// The settled mark before its last packet that came without a hole: no packet before that mark was lost. (A mark
     /// alone proves nothing: a packet can be lost where the beat behind it is not.)
     confirmed: Option<Position>,
-    /// The number of its next packet; `None` takes any, after a loss that was told already.
-    next_packet: Option<u64>,
+    /// The number of its next packet.
+    next_packet: u64,
+    /// It was not heard for a while, or could not be: nothing has shown yet that its packets come through again. A beat
+    /// does not: the way of packets may open later than that of beats.
+    is_doubtful: bool,
 }
 
 /// What to do with a packet.
@@ -51,6 +66,7 @@ pub(super) enum Verdict {
 pub(super) struct Routers {
     routers: HashMap<NodeId, Router>,
     fences: HashMap<NodeId, u64>,
+    given_up: HashMap<NodeId, GivenUp>,
 }
 
 impl Routers {
@@ -62,7 +78,8 @@ impl Routers {
             mark: None,
             settled: None,
             confirmed: None,
-            next_packet: Some(1),
+            next_packet: 1,
+            is_doubtful: false,
         })
     }
 
@@ -72,12 +89,13 @@ impl Routers {
         let router = self.router(beat.router, now_ms);
         let returned = now_ms.saturating_sub(router.heard_ms) >= STALLED_MS;
         if returned {
-            router.next_packet = None;
+            router.is_doubtful = true;
             (router.settled, router.confirmed) = (None, None);
         }
         router.state = beat.state;
         router.heard_ms = now_ms;
         router.mark = beat.kept.clone().map(owned).or(router.mark.take());
+        self.note_given_up(beat, now_ms);
         for fence in &beat.fences {
             if self.fences.len() < FENCES_MAX || self.fences.contains_key(&fence.router) {
                 let term = self.fences.entry(fence.router).or_insert(0);
@@ -85,6 +103,37 @@ impl Routers {
             }
         }
         returned
+    }
+
+    /// Two parts of the bus that come together have routers in each that gave up those of the other. Whom this node hears
+    /// first counts until it stops, so that no message comes from both.
+    fn note_given_up(&mut self, beat: &RouterBeat, now_ms: u64) {
+        if let Some(it) = self.given_up.get_mut(&beat.router) {
+            if beat.state == RouterState::Joining {
+                it.has_stopped = true;
+            } else if it.has_stopped || now_ms >= it.until_ms {
+                self.given_up.remove(&beat.router);
+            }
+        }
+        if beat.state == RouterState::Joining || self.given_up.contains_key(&beat.router) {
+            return;
+        }
+        for fence in &beat.fences {
+            if self.given_up.len() < FENCES_MAX || self.given_up.contains_key(&fence.router) {
+                let fresh = GivenUp { until_ms: 0, has_stopped: false, is_told: false };
+                self.given_up.entry(fence.router).or_insert(fresh).until_ms = now_ms + LIVE_MS;
+            }
+        }
+    }
+
+    /// Whether live messages from this router are to be dropped.
+    pub(super) fn is_given_up(&self, id: NodeId, now_ms: u64) -> bool {
+        self.given_up.get(&id).is_some_and(|it| now_ms < it.until_ms)
+    }
+
+    /// Something of a router that was given up is dropped; whether that was not told yet.
+    pub(super) fn drops(&mut self, id: NodeId) -> bool {
+        self.given_up.get_mut(&id).is_some_and(|it| !std::mem::replace(&mut it.is_told, true))
     }
 
     pub(super) fn ack(&mut self, id: NodeId, seq: u64, mark: Option<Position>, now_ms: u64) {
@@ -98,13 +147,14 @@ impl Routers {
         let router = self.router(id, now_ms);
         let expected = router.next_packet;
         // A router that had taken this node for lost counts from 1 again; what it sent before then is gone.
-        if expected.is_some_and(|expected| number < expected) && number != 1 {
+        if number < expected && number != 1 {
             return Verdict::Duplicate;
         }
-        router.next_packet = Some(number + 1);
+        router.next_packet = number + 1;
+        router.is_doubtful = false;
         if fenced {
             Verdict::Fenced
-        } else if expected.is_some_and(|expected| number != expected) {
+        } else if number != expected {
             Verdict::TakeAfterHole
         } else {
             router.confirmed.clone_from(&router.settled);
@@ -127,7 +177,7 @@ impl Routers {
         let mut least = None;
         for router in self.routers.values() {
             // One that was live before the bus went away, and has not been heard since, is waited for as well.
-            let was_live = router.state != RouterState::Joining || router.next_packet.is_none();
+            let was_live = router.state != RouterState::Joining || router.is_doubtful;
             if !was_live || now_ms.saturating_sub(router.heard_ms) > RECENT_MS {
                 continue;
             }
@@ -139,7 +189,7 @@ impl Routers {
 
     /// Whether this packet of the router has come, or nothing of it counts any more.
     pub(super) fn has_passed(&self, id: NodeId, number: u64) -> bool {
-        let came = |router: &Router| router.next_packet.is_none_or(|next| next > number);
+        let came = |router: &Router| router.is_doubtful || router.next_packet > number;
         self.routers.get(&id).is_some_and(came) || self.fences.contains_key(&id)
     }
 
@@ -169,13 +219,14 @@ impl Routers {
         for router in self.routers.values_mut() {
             router.heard_ms = now_ms;
             router.state = RouterState::Joining;
-            router.next_packet = None;
+            router.is_doubtful = true;
             (router.settled, router.confirmed) = (None, None);
         }
     }
 
     pub(super) fn forget_silent(&mut self, now_ms: u64) {
         self.routers.retain(|_, router| now_ms.saturating_sub(router.heard_ms) <= FORGET_MS);
+        self.given_up.retain(|_, it| now_ms < it.until_ms + FORGET_MS);
         if self.fences.len() >= FENCES_MAX {
             let routers = &self.routers;
             self.fences.retain(|id, _| routers.contains_key(id));

@@ -9,7 +9,7 @@ use super::event::{Action, Now};
 use super::membership::{Change, Outcome};
 use super::ownership::Gained;
 use super::presence::Duty;
-use super::settings::{BEAT_INTERVAL_MS, HANDOVER_MS, HOLD_MAX_MS, JOIN_WAIT_MS, LEAVE_MAX_MS};
+use super::settings::{BEAT_INTERVAL_MS, FIRST_WAIT_MS, HANDOVER_MS, HOLD_MAX_MS, JOIN_WAIT_MS, LEAVE_MAX_MS};
 use super::sync::{Reason, Sync};
 use super::tally::Dropped;
 use super::{Phase, Router};
@@ -117,7 +117,7 @@ impl Router {
     }
 
     /// Does what a change among the routers asks for.
-    fn follow(&mut self, now: Now, outcome: &Outcome) {
+    pub(super) fn follow(&mut self, now: Now, outcome: &Outcome) {
         if outcome.fenced && matches!(self.phase, Phase::Live | Phase::Leaving { .. }) {
             self.stop_and_rejoin(now);
             return;
@@ -164,6 +164,13 @@ impl Router {
         now.ms >= since_ms + JOIN_WAIT_MS
             && self.is_proven(now)
             && self.fleet.iter().all(|(_, node)| node.sync.is_whole() || !node.heard_since_join)
+    }
+
+    /// Whether nobody goes first: two that begin at the same time, each alone, would both own everything for a moment.
+    fn may_begin(&self, now: Now, since_ms: u64) -> bool {
+        self.membership.has_live_peer()
+            || !self.membership.joins_before_us(now.ms)
+            || now.ms >= since_ms + JOIN_WAIT_MS + FIRST_WAIT_MS
     }
 
     fn go_live(&mut self, now: Now) {
@@ -244,7 +251,9 @@ impl Router {
         }
         self.expire(now);
         match self.phase {
-            Phase::Joining { since_ms } if self.is_whole(now, since_ms) => self.go_live(now),
+            Phase::Joining { since_ms } if self.is_whole(now, since_ms) && self.may_begin(now, since_ms) => {
+                self.go_live(now);
+            }
             Phase::Leaving { since_ms } => {
                 let done = self.has_handed_over(now, since_ms) && self.receipts.is_empty();
                 if done || now.ms >= since_ms + LEAVE_MAX_MS {

@@ -13,6 +13,8 @@ use super::settings::{ROUTER_SILENCE_MS, SELF_SILENCE_MS};
 
 /// Fences that are remembered: routers that crashed and never came back, the oldest forgotten first.
 const FENCES_MAX: usize = 64;
+/// A router that joins was heard lately: three of its beats.
+const JOINING_HEARD_MS: u64 = 300;
 /// Beats of ours that may be under way.
 const UNDER_WAY_MAX: usize = 64;
 
@@ -209,11 +211,17 @@ impl Membership {
 
     fn hear_other(&mut self, now_ms: u64, beat: &RouterBeat, outcome: &mut Outcome) {
         let against_us = beat.fences.iter().filter(|fence| fence.router == self.me).map(|fence| fence.term).max();
-        if let Some(term) = against_us.filter(|term| *term > self.obeyed) {
-            self.obeyed = term;
-            outcome.fenced = true;
+        let given_up = self.fences.iter().position(|fence| fence.router == beat.router);
+        if let Some(term) = against_us.filter(|term| *term > self.obeyed || given_up.is_some()) {
+            self.obeyed = self.obeyed.max(term);
+            // Two that gave each other up, since the bus was in two parts: of them the first stays.
+            if given_up.is_none() || beat.router < self.me {
+                outcome.fenced = true;
+            } else if beat.state != RouterState::Joining {
+                return;
+            }
         }
-        if let Some(at) = self.fences.iter().position(|fence| fence.router == beat.router) {
+        if let Some(at) = given_up {
             if beat.term < self.fences[at].term {
                 // It does not know yet that it was given up: what it says of itself is of before.
                 return;
@@ -248,19 +256,37 @@ impl Membership {
             .map(|(router, _)| *router)
             .collect();
         for router in silent {
-            let Some(peer) = self.peers.remove(&router) else { continue };
-            outcome.gone.push((router, false));
-            if peer.state == RouterState::Live {
-                outcome.change = Some(Change::Crash);
-                let heard = outcome.crashed_heard_ms.map_or(peer.heard_ms, |ms| ms.min(peer.heard_ms));
-                outcome.crashed_heard_ms = Some(heard);
-                if self.fences.len() == FENCES_MAX {
-                    self.fences.pop_front();
-                }
-                self.fences.push_back(Fence { router, term: self.term + 1 });
-            }
+            self.give_up(router, &mut outcome);
         }
         self.raise(outcome)
+    }
+
+    /// Gives up a router that is there and owns what we own: it is to join anew.
+    pub(super) fn fence(&mut self, router: NodeId) -> Outcome {
+        let mut outcome = Outcome::default();
+        self.give_up(router, &mut outcome);
+        self.raise(outcome)
+    }
+
+    fn give_up(&mut self, router: NodeId, outcome: &mut Outcome) {
+        let Some(peer) = self.peers.remove(&router) else { return };
+        outcome.gone.push((router, false));
+        if peer.state != RouterState::Live {
+            return;
+        }
+        outcome.change = Some(Change::Crash);
+        let heard = outcome.crashed_heard_ms.map_or(peer.heard_ms, |ms| ms.min(peer.heard_ms));
+        outcome.crashed_heard_ms = Some(heard);
+        if self.fences.len() == FENCES_MAX {
+            self.fences.pop_front();
+        }
+        self.fences.push_back(Fence { router, term: self.term + 1 });
+    }
+
+    /// Whether one that comes before us joins too, and was heard lately: of several that find nobody, one begins.
+    pub(super) fn joins_before_us(&self, now_ms: u64) -> bool {
+        let lately = |peer: &Peer| peer.state == RouterState::Joining && now_ms < peer.heard_ms + JOINING_HEARD_MS;
+        self.peers.iter().any(|(router, peer)| *router < self.me && lately(peer))
     }
 
     const fn raise(&mut self, outcome: Outcome) -> Outcome {
@@ -363,6 +389,39 @@ mod tests {
         assert!(live_beat(&mut a, 760).fences.is_empty());
         let live = live_beat(&mut b, 770);
         assert_eq!(a.hear(780, &live).change, Some(Change::Orderly));
+    }
+
+    #[test]
+    fn of_two_that_gave_each_other_up_the_first_stays() {
+        let (mut a, mut b) = pair();
+        let (stays, stops) = if a.me < b.me { (&mut a, &mut b) } else { (&mut b, &mut a) };
+        stays.tick(700);
+        stops.tick(700);
+        let beat = live_beat(stops, 800);
+        assert_eq!(stays.hear(810, &beat), Outcome::default(), "what it says is of before");
+
+        let beat = live_beat(stays, 810);
+        assert!(stops.hear(820, &beat).fenced);
+        stops.restart(820);
+
+        for now_ms in [820, 920] {
+            let joining = stops.beat(now_ms, RouterState::Joining, (vec![], false), None);
+            assert_eq!(stays.hear(now_ms, &joining), Outcome::default());
+        }
+        assert!(live_beat(stays, 930).fences.is_empty());
+    }
+
+    #[test]
+    fn of_several_that_join_the_first_goes_first() {
+        let (mut a, mut b) = (Membership::new(router(1)), Membership::new(router(2)));
+        let (first, second) = if a.me < b.me { (&mut a, &mut b) } else { (&mut b, &mut a) };
+        let beats = [&mut *first, &mut *second].map(|it| it.beat(0, RouterState::Joining, (vec![], false), None));
+        for beat in &beats {
+            first.hear(0, beat);
+            second.hear(0, beat);
+        }
+        assert!(second.joins_before_us(299) && !first.joins_before_us(299));
+        assert!(!second.joins_before_us(300), "it is gone");
     }
 
     #[test]

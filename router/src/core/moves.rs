@@ -272,7 +272,7 @@ impl Router {
     }
 
     /// Where others name other owners than we know for longer than any move takes, a step was lost: theirs counts. Two
-    /// that began at the same time, each alone, know nothing of each other: they share at once.
+    /// that began each alone, in two parts of the bus, know nothing of each other: the first gives the other up.
     fn compare_owners(&mut self, now: Now, owners: Vec<NodeId>, is_owner: bool) {
         if !self.handover.is_quiet() {
             self.handover.differs_since_ms = None;
@@ -282,7 +282,12 @@ impl Router {
         let mut named: Vec<NodeId> = self.membership.declared().map(|(router, _)| router).collect();
         let is_strange =
             |(router, theirs): (NodeId, &[NodeId])| is_owner && !owners.contains(&router) && !theirs.contains(&me);
-        let strangers = self.membership.declared().any(is_strange);
+        let stranger = self.membership.declared().find(|it| is_strange(*it)).map(|(router, _)| router);
+        if let Some(stranger) = stranger.filter(|stranger| me < *stranger) {
+            let outcome = self.membership.fence(stranger);
+            self.follow(now, &outcome);
+            return;
+        }
         if is_owner {
             named.push(me);
         }
@@ -292,7 +297,7 @@ impl Router {
             return;
         }
         let since_ms = *self.handover.differs_since_ms.get_or_insert(now.ms);
-        if strangers || now.ms >= since_ms + OWNERS_DIFFER_MS {
+        if now.ms >= since_ms + OWNERS_DIFFER_MS {
             self.tally.moves_unordered += 1;
             self.own_directly(now, &named);
         }

@@ -53,6 +53,8 @@ pub const ROUTER_SILENCE_MS: u64 = 700;
 /// How long a joining router listens before it may be whole: longer than nodes take from beat to beat, so that one whose
 /// answer to our discovery is late has been heard, and is waited for.
 pub const JOIN_WAIT_MS: u64 = 600;
+/// How long one of several that join at the same time waits for those before it.
+pub const FIRST_WAIT_MS: u64 = 1_000;
 /// How long an old owner goes on forwarding kept messages after an orderly change, and the last router everything.
 pub const HANDOVER_MS: u64 = 300;
 /// How long whoever comes or goes listens first: each of the others has said meanwhile whether a move is under way.

@@ -35,12 +35,79 @@ fn holes_are_told_and_packets_of_fenced_routers_dropped() {
 
     scene.beats(2, RouterState::Live, &[Fence { router: router(1), term: 3 }]);
 
-    let mut outcome = |number, term| {
-        scene.packet(number, term, items());
-        scene.told_shards().len()
+    scene.packet(5, 2, items());
+    assert_eq!(scene.told_shards().len(), 0);
+    scene.beats(1, RouterState::Joining, &[]);
+    scene.beats(1, RouterState::Live, &[]);
+    scene.packet(6, 3, items());
+    assert_eq!(scene.told_shards().len(), 2);
+}
+
+#[test]
+fn packets_that_are_lost_when_the_beats_of_a_router_come_again_already_are_told_as_well() {
+    let mut scene = Scene::new(&[1]);
+    scene.packet(1, 1, vec![delivery(vec![Target::All], 1)]);
+    scene.passes(2_500);
+    scene.told_shards();
+    scene.beats(1, RouterState::Live, &[]);
+    assert_eq!(passed(&mut scene), (0, 2), "it was not heard for a while");
+
+    scene.packet(3, 1, vec![delivery(vec![Target::All], 1)]);
+    assert_eq!(passed(&mut scene), (2, 2));
+    scene.packet(4, 1, vec![delivery(vec![Target::All], 1)]);
+    assert_eq!(passed(&mut scene), (2, 0));
+}
+
+/// How many shards were given a delivery, and how many told of a loss.
+fn passed(scene: &mut Scene) -> (usize, usize) {
+    let told = scene.told_shards();
+    let count = |wanted: fn(&ToShard) -> bool| told.iter().filter(|(_, message)| wanted(message)).count();
+    (count(|it| matches!(it, ToShard::Deliver(_))), count(|it| matches!(it, ToShard::Lost)))
+}
+
+#[test]
+fn of_two_routers_that_gave_each_other_up_the_one_heard_first_counts_until_it_stops() {
+    let mut scene = Scene::new(&[1, 2]);
+    let items = || vec![delivery(vec![Target::All], 1)];
+    let fence = |number| [Fence { router: router(number), term: 3 }];
+    // The bus is in two parts, and this node in that of the second; then the first is heard again.
+    scene.beats(2, RouterState::Live, &fence(1));
+    scene.beats(1, RouterState::Live, &fence(2));
+
+    scene.packet(1, 3, items());
+    assert_eq!(passed(&mut scene), (0, 2), "the other has sent it too, or it is lost: that is told");
+    scene.packet(2, 3, items());
+    assert_eq!(passed(&mut scene), (0, 0), "once");
+    let mut other = |number| {
+        scene.bound(&NodeBound::Packet(Packet { router: router(2), number, term: 3, items: items() }));
+        passed(&mut scene)
     };
-    assert_eq!(outcome(5, 2), 0);
-    assert_eq!(outcome(6, 3), 2);
+    assert_eq!(other(1), (2, 0));
+
+    // The second stops, and is heard for the last time.
+    scene.beats(2, RouterState::Joining, &[]);
+    scene.passes(900);
+    scene.packet(3, 3, items());
+    assert_eq!(passed(&mut scene), (0, 0), "copies of what the second forwarded may still come");
+    scene.passes(100);
+    scene.packet(4, 3, items());
+    assert_eq!(passed(&mut scene), (2, 0));
+}
+
+#[test]
+fn a_router_that_was_given_up_counts_again_when_it_has_joined_anew() {
+    let mut scene = Scene::new(&[1, 2]);
+    let items = || vec![delivery(vec![Target::All], 1)];
+    scene.beats(2, RouterState::Live, &[Fence { router: router(1), term: 3 }]);
+    scene.packet(1, 3, items());
+    assert_eq!(passed(&mut scene), (0, 2));
+
+    scene.beats(1, RouterState::Joining, &[]);
+    scene.packet(2, 3, items());
+    assert_eq!(passed(&mut scene), (0, 0), "what it sent before it stopped");
+    scene.beats(1, RouterState::Live, &[]);
+    scene.packet(3, 3, items());
+    assert_eq!(passed(&mut scene), (2, 0));
 }
 
 #[test]

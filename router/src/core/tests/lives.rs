@@ -215,6 +215,57 @@ fn one_who_was_given_up_by_mistake_joins_anew() {
 }
 
 #[test]
+fn after_a_bus_in_two_parts_one_goes_on_and_the_other_joins_anew() {
+    let mut world = World::live(2, 1);
+    users(&mut world, 20);
+    let first = usize::from(world.members[1].router.id() < world.members[0].router.id());
+    world.apart = true;
+    world.run(3_000);
+    let owned = |world: &World| [0, 1].map(|at: usize| world.members[at].router.gauges(world.ms).partitions);
+    assert_eq!(owned(&world), [PARTITIONS as u64; 2], "each for itself");
+
+    world.apart = false;
+    world.run(200);
+    assert!(world.members[first].router.is_live() && !world.members[1 - first].router.is_live());
+    assert_eq!(unanswered(&mut world, 20), 0);
+    for _ in 0..200 {
+        world.run(STEP);
+        world.publish("hf.send.user.u1", &[], b"1");
+        assert_eq!(world.answers().len(), 1, "one answers, whoever owns it");
+    }
+    world.run_until_settled();
+    assert_eq!(owned(&world).iter().sum::<u64>(), PARTITIONS as u64);
+}
+
+#[test]
+fn of_two_that_begin_in_two_parts_of_the_bus_the_first_stays() {
+    let mut world = World::new(0, 1);
+    world.apart = true;
+    (1..=2).for_each(|n| world.add_router(n, Settings::default()));
+    world.run(2_000);
+    users(&mut world, 20);
+    let first = usize::from(world.members[1].router.id() < world.members[0].router.id());
+
+    world.apart = false;
+    world.run(300);
+
+    assert!(world.members[first].router.is_live() && !world.members[1 - first].router.is_live());
+    world.run_until_settled();
+    assert_eq!(unanswered(&mut world, 20), 0);
+}
+
+#[test]
+fn routers_that_start_together_never_own_the_same() {
+    let mut world = World::new(3, 1);
+    for _ in 0..300 {
+        world.run(STEP);
+        let owned: u64 = world.members.iter().map(|member| member.router.gauges(world.ms).partitions).sum();
+        assert!(owned == 0 || owned == PARTITIONS as u64, "{owned} at {}", world.ms);
+    }
+    assert!(world.members.iter().all(|member| member.router.is_live()));
+}
+
+#[test]
 fn packets_are_numbered_without_holes_per_router() {
     let mut world = World::live(2, 1);
     users(&mut world, 50);

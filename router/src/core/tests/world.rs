@@ -75,6 +75,8 @@ pub(super) struct Node {
 
 pub(super) struct World {
     pub(super) ms: u64,
+    /// The bus is in parts: no router hears another.
+    pub(super) apart: bool,
     pub(super) members: Vec<Member>,
     pub(super) nodes: Vec<Node>,
 }
@@ -93,7 +95,7 @@ pub(super) const STEP: u64 = 10;
 impl World {
     /// Routers and nodes, none of them started.
     pub(super) fn new(routers: u8, nodes: u8) -> Self {
-        let mut world = Self { ms: 1_000, members: Vec::new(), nodes: Vec::new() };
+        let mut world = Self { ms: 1_000, apart: false, members: Vec::new(), nodes: Vec::new() };
         (1..=nodes).for_each(|n| world.add_node(n));
         (1..=routers).for_each(|n| world.add_router(n, Settings::default()));
         world
@@ -246,7 +248,7 @@ impl World {
             }
             Action::Ping(node) => seen.pings.push(node),
             Action::Publish { .. } if deaf => {}
-            Action::Publish { subject, payload } => self.carry(&subject, payload),
+            Action::Publish { subject, payload } => self.carry(at, &subject, payload),
             Action::OpenWork => seen.works = true,
             Action::CloseWork => {
                 seen.works = false;
@@ -260,6 +262,9 @@ impl World {
             Action::Beat(payload) => {
                 let beat = RouterBeat::decode(payload).expect("a beat");
                 for other in 0..self.members.len() {
+                    if self.apart && other != at {
+                        continue;
+                    }
                     let listener = &mut self.members[other];
                     if listener.frozen && !listener.deaf {
                         listener.seen.missed.push(beat.clone());
@@ -277,10 +282,10 @@ impl World {
     }
 
     /// Carries what routers tell each other.
-    fn carry(&mut self, subject: &str, payload: Bytes) {
+    fn carry(&mut self, from: usize, subject: &str, payload: Bytes) {
         if let Some(router) = subject.strip_prefix("hf.int.router.") {
             let at = self.members.iter().position(|it| it.router.id().as_str() == router && !it.deaf && !it.frozen);
-            if let Some(at) = at {
+            if let Some(at) = at.filter(|at| !self.apart || *at == from) {
                 self.apply(at, Event::Told(RouterBound::decode(payload).expect("a message to a router")));
                 self.turn(at);
             }
