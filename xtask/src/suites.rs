@@ -1,6 +1,7 @@
 //! The suites nobody of us wrote: each finds or gets its own tools, and is skipped (77) with one line where it cannot.
 
 mod autobahn;
+mod boxes;
 mod browser;
 mod chart;
 mod clients;
@@ -24,6 +25,12 @@ pub(crate) enum Suite {
     Clients,
     /// The Helm chart, rendered by a real helm; with `-- --cluster` installed too, on a control plane that Go can build.
     Chart,
+    /// The chart's rendered pods as processes, each in namespaces of its own.
+    Workloads,
+    /// `deploy/compose.yaml` as processes, with HAProxy and Prometheus from this machine: dashboards and alerts, live.
+    Compose,
+    /// The last stage of the image, and each program in it.
+    Image,
     /// Traces into a real OpenTelemetry collector; needs Go to build one.
     Traces,
     /// A whole fleet under faults and load, and a check of all that its clients saw.
@@ -46,6 +53,9 @@ pub(crate) fn run(suite: Suite, arguments: &[String]) -> Result<ExitCode> {
         Suite::Browser => browser::run(arguments)?,
         Suite::Clients => clients::run(arguments)?,
         Suite::Chart => chart::run(arguments)?,
+        Suite::Workloads => boxes::run("workloads")?,
+        Suite::Compose => boxes::run("compose")?,
+        Suite::Image => boxes::run("image")?,
         Suite::Faults => faults::run(arguments)?,
         Suite::Traces => traces::run(arguments)?,
     };

@@ -189,6 +189,11 @@
 {{- if lt (int $nats.terminationGracePeriodSeconds) (add 10 (int $nats.lameDuck.durationSeconds) | int) -}}
 {{- include "holdfast.problem" (dict "problems" $problems "text" (printf "nats.terminationGracePeriodSeconds is %d, but nats.lameDuck.durationSeconds + 10 s is %d s." (int $nats.terminationGracePeriodSeconds) (add 10 (int $nats.lameDuck.durationSeconds)))) -}}
 {{- end -}}
+{{- $kept := default dict (get (include "holdfast.userConfig" (dict "root" .root "component" "router") | fromJson) "kept") -}}
+{{- $bytes := include "holdfast.bytes" (default "1GiB" $kept.max_bytes) | int64 -}}
+{{- if and (ne (toString $kept.enabled) "false") (ne (toString $kept.storage) "memory") (gt $bytes (include "holdfast.natsBytes" $nats.jetstream.size | int64)) -}}
+{{- include "holdfast.problem" (dict "problems" $problems "text" (printf "nats.jetstream.size is %s, of which 90 %% are for streams, but kept messages ask for %v (config.kept.max_bytes): NATS would refuse the stream. Enlarge the one or lessen the other." $nats.jetstream.size (default "1GiB" $kept.max_bytes))) -}}
+{{- end -}}
 {{- if ge (int $nats.lameDuck.gracePeriodSeconds) (int $nats.lameDuck.durationSeconds) -}}
 {{- include "holdfast.problem" (dict "problems" $problems "text" "nats.lameDuck.gracePeriodSeconds must be shorter than durationSeconds: clients move in what is left.") -}}
 {{- end -}}

@@ -16,11 +16,10 @@ const HELM: &str = "helm.sh/helm/v4/cmd/helm@v4.3.1";
 const SCRIPT: &str = "tests/chart/cluster.sh";
 
 pub(super) fn run(arguments: &[String]) -> Result<Outcome> {
-    let tools = workspace::target()?.join("tools/chart");
-    fs::create_dir_all(&tools).with_context(|| format!("cannot make {}", tools.display()))?;
-    if let Err(error) = helm(&tools) {
-        return Ok(Outcome::Skipped(format!("{error:#}")));
-    }
+    let tools = match tools() {
+        Ok(tools) => tools,
+        Err(error) => return Ok(Outcome::Skipped(format!("{error:#}"))),
+    };
     workspace::build()?;
     link(&nats::get()?, &tools.join("nats-server"))?;
     for program in ["holdfast-gateway", "holdfast-router"] {
@@ -43,6 +42,14 @@ pub(super) fn run(arguments: &[String]) -> Result<Outcome> {
         Some(code) if code == i32::from(SKIPPED) => Outcome::Skipped("its line is above".to_owned()),
         _ => Outcome::Failed,
     })
+}
+
+/// A folder with helm, or with nothing where it is on `PATH`.
+pub(super) fn tools() -> Result<PathBuf> {
+    let tools = workspace::target()?.join("tools/chart");
+    fs::create_dir_all(&tools).with_context(|| format!("cannot make {}", tools.display()))?;
+    helm(&tools)?;
+    Ok(tools)
 }
 
 /// A control plane of our own, ended with the suite.

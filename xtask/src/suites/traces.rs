@@ -60,6 +60,8 @@ fn manifest_for(folder: &Path) -> String {
     format!(
         "dist:\n  name: otelcol\n  description: Collector for tests\n  version: 0.158.0\n  output_path: {}\n\
          receivers:\n  - gomod: go.opentelemetry.io/collector/receiver/otlpreceiver v0.158.0\n\
+         processors:\n  - gomod: go.opentelemetry.io/collector/processor/batchprocessor v0.158.0\n\
+         \x20 - gomod: go.opentelemetry.io/collector/processor/memorylimiterprocessor v0.158.0\n\
          exporters:\n  - gomod: go.opentelemetry.io/collector/exporter/debugexporter v0.158.0\n\
          providers:\n  - gomod: go.opentelemetry.io/collector/confmap/provider/envprovider v1.64.0\n\
          \x20 - gomod: go.opentelemetry.io/collector/confmap/provider/fileprovider v1.64.0\n",

@@ -20,6 +20,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("holdfast-conformance", &["holdfast-harness", "holdfast-protocol"]),
     ("holdfast-faults", &["holdfast-harness", "holdfast-protocol"]),
     ("holdfast-clients", &["holdfast-harness", "holdfast-protocol"]),
+    ("holdfast-boxes", &["holdfast-chart", "holdfast-harness"]),
     ("holdfast-chart", &["holdfast-harness (dev)"]),
     ("holdfast-bench", &["holdfast-harness", "holdfast-protocol"]),
     ("xtask", &[]),

@@ -66,6 +66,7 @@ const CASES: &[(&str, &str)] = &[
     ),
     ("nats.enabled=false,nats.external.urls={nats://a:4222},nats.external.tls.mutual=true", "with tls.crt and tls.key"),
     ("nats.terminationGracePeriodSeconds=30", "nats.lameDuck.durationSeconds + 10 s is 40 s"),
+    ("nats.jetstream.size=1Gi", "NATS would refuse the stream"),
     ("nats.lameDuck.gracePeriodSeconds=30", "must be shorter than durationSeconds"),
     ("auth.jwt.source=jwks", "needs auth.jwt.jwksUrl"),
     ("config.bus.password=x", "config.bus.password is a secret"),
