@@ -1,8 +1,9 @@
 //! `cargo xtask fuzz`: the fuzz targets, each for a while, with cargo-fuzz on a nightly compiler.
 
 use crate::{run, workspace};
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use clap::Args;
+use std::fs;
 use std::process::{Command, ExitCode};
 
 /// The targets, as `fuzz/Cargo.toml` names them.
@@ -38,7 +39,12 @@ pub(crate) fn run(args: &FuzzArgs) -> Result<ExitCode> {
         let limit = format!("-max_total_time={}", args.seconds);
         // Through the proxy of rustup: the compiler that runs us is another one.
         let mut fuzz = Command::new("cargo");
-        fuzz.args(["+nightly", "fuzz", "run", target, "--", &limit, "-print_final_stats=1", "-verbosity=0"]);
+        // What is found goes into the first folder; the others are read.
+        let corpus = workspace::root().join("fuzz/corpus").join(target);
+        let seeds = workspace::root().join("fuzz/seeds").join(target);
+        fs::create_dir_all(&corpus).with_context(|| format!("cannot make {}", corpus.display()))?;
+        fuzz.args(["+nightly", "fuzz", "run", target]).arg(corpus).args(seeds.is_dir().then_some(seeds));
+        fuzz.args(["--", &limit, "-print_final_stats=1", "-verbosity=0"]);
         for name in ["CARGO", "RUSTC", "RUSTUP_TOOLCHAIN"] {
             fuzz.env_remove(name);
         }

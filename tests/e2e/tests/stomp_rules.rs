@@ -147,7 +147,7 @@ async fn a_client_s_own_messages_resume_at_another_node() {
     keep("/queue/b", "\"three\"").await;
 
     let back = cluster.gateway(1).client().protocols(&["v12.stomp"]).endpoint_default().await;
-    let token = holdfast_harness::Claims::of(&user).sign();
+    let token = Claims::of(&user).sign();
     back.tell(&format!("CONNECT\naccept-version:1.2\nsince:{since}\nAuthorization:{token}\n\n\0")).await;
     let connected = frame(&back).await;
     assert_eq!(value(&connected, "recovered"), Some("true"), "{connected}");
