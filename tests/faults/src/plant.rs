@@ -286,7 +286,7 @@ fn upstream(defect: Defect, history: &mut History) -> Option<()> {
             let Event::Sent(sent) = entry.event else { continue };
             let later = |entry: &&Entry| matches!(entry.event, Event::Ended(..) | Event::Dropped);
             let until = entries[index..].iter().find(later).map_or(end, |entry| entry.at);
-            if until < entry.at + 17_000 || !calm(history, entry.at) {
+            if until < entry.at + 17_000 || !calm(history, entry.at) || history.is_stalled(entry.at, until) {
                 continue;
             }
             let client = u32::try_from(number).ok()?;
