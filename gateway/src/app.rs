@@ -120,7 +120,7 @@ async fn hub(node: NodeId, loaded: &Loaded<GatewaySettings>) -> Result<(), AppEr
     let admin = Admin::bind(&settings.admin, registry.clone(), readiness.clone()).await?;
     let bus = Bus::connect(&settings.bus, &bus_metrics, &format!("holdfast-gateway {node}")).await?;
 
-    let relay_address = start_relay(settings, &bus, &registry, &tasks)?;
+    let relay_address = start_relay(settings, &bus, &registry, &tasks, public.certificates.clone())?;
     let (bus_requests, hub_requests) = shell::requests();
     let verifier = Arc::clone(&keys.verifier);
     let (desk, authenticator) = callers(node, settings, keys, bus_requests, Exchanges::new(&registry)?);
@@ -325,15 +325,18 @@ fn start_relay(
     bus: &Bus,
     registry: &Registry,
     tasks: &Tasks,
+    certificates: Option<Arc<Certificates>>,
 ) -> Result<Option<SocketAddr>, AppError> {
     let config = &settings.stomp_relay;
     let Some(address) = config.listen else { return Ok(None) };
     let failed = |source| AppError::Listen { address, source };
     let (listener, bound) = relay::bind(address).map_err(failed)?;
-    // The rules have seen to it that login and passcode are there.
+    let tls = certificates.filter(|_| config.tls).map(certificates::stream_config).transpose();
+    // The rules have seen to it that login, passcode and certificate are there.
     let relay = RelaySettings {
         login: config.login.clone().unwrap_or_default(),
         passcode: config.passcode.clone().unwrap_or_else(|| Secret::new("")),
+        tls: tls.map_err(AppError::Certificate)?.map(Arc::new),
         sessions_max: config.sessions,
         destinations: settings.stomp.destinations(),
         subjects: Subjects::new(&settings.bus.prefix),

@@ -13,7 +13,9 @@ settings! {
     pub struct RelayConfig {
         /// Address and port; unset means off. Port 0 takes a free one.
         pub listen: Option<SocketAddr>,
-        /// Allow plaintext elsewhere than on loopback: there is no TLS here.
+        /// Speak TLS, with the certificate that clients see.
+        pub tls: bool = "false",
+        /// Allow plaintext elsewhere than on loopback.
         pub plaintext: bool = "false",
         /// What back ends log in as.
         pub login: Option<String>,
@@ -25,13 +27,17 @@ settings! {
 }
 
 impl RelayConfig {
-    pub(super) fn check(&self, problems: &mut Problems) {
+    /// `has_certificate`: there is one to show.
+    pub(super) fn check(&self, has_certificate: bool, problems: &mut Problems) {
         let Some(listen) = self.listen else { return };
-        if !listen.ip().is_loopback() && !self.plaintext {
+        if self.tls && !has_certificate {
+            problems.add("stomp_relay.tls", "needs tls.certificate and tls.key");
+        }
+        if !listen.ip().is_loopback() && !self.plaintext && !self.tls {
             problems.add(
                 "stomp_relay.listen",
-                "is not on loopback and would speak plaintext; set stomp_relay.plaintext = true where the network is \
-                 trusted",
+                "is not on loopback and would speak plaintext; set stomp_relay.tls = true, or stomp_relay.plaintext = \
+                 true where the network is trusted",
             );
         }
         let is_long = |passcode: &Secret| passcode.expose().len() >= PASSCODE_BYTES_MIN;

@@ -17,7 +17,7 @@ pub(super) fn check(settings: &GatewaySettings, problems: &mut Problems) {
     settings.bus.check(problems);
     settings.admin.check(problems);
     settings.stomp.check("stomp", problems);
-    settings.stomp_relay.check(problems);
+    settings.stomp_relay.check(settings.tls.certificate.is_some(), problems);
     settings.drain.check(problems);
     settings.limits.check(problems);
     settings.upstream.check(problems);

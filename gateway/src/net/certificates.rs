@@ -99,22 +99,31 @@ fn read(certificates: &Path, key: &Path) -> Result<CertifiedKey, CertificateErro
     CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider()).map_err(CertificateError::Pair)
 }
 
-/// TLS 1.2 and 1.3 for HTTP/1.1, and for HTTP/2 where that is wanted, with resumption by tickets, whose keys this process makes and renews itself: nothing
-/// is stored per session.
+/// TLS for HTTP/1.1, and for HTTP/2 where that is wanted.
+///
+/// # Errors
+/// As [`stream_config`].
+pub fn server_config(certificates: Arc<Certificates>, http2: bool) -> Result<Arc<ServerConfig>, CertificateError> {
+    let mut config = stream_config(certificates)?;
+    // Who wants a WebSocket does not offer h2: there is no upgrade in it.
+    config.alpn_protocols = [HTTP2, b"http/1.1"].iter().skip(usize::from(!http2)).map(|name| name.to_vec()).collect();
+    Ok(Arc::new(config))
+}
+
+/// TLS 1.2 and 1.3 for bytes of any kind, with resumption by tickets, whose keys this process makes and renews itself:
+/// nothing is stored per session.
 ///
 /// # Errors
 /// A crypto library that cannot make ticket keys.
-pub fn server_config(certificates: Arc<Certificates>, http2: bool) -> Result<Arc<ServerConfig>, CertificateError> {
+pub fn stream_config(certificates: Arc<Certificates>) -> Result<ServerConfig, CertificateError> {
     let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
         .map_err(CertificateError::Setup)?
         .with_no_client_auth()
         .with_cert_resolver(certificates);
-    // Who wants a WebSocket does not offer h2: there is no upgrade in it.
-    config.alpn_protocols = [HTTP2, b"http/1.1"].iter().skip(usize::from(!http2)).map(|name| name.to_vec()).collect();
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.ticketer = aws_lc_rs::Ticketer::new().map_err(CertificateError::Setup)?;
-    Ok(Arc::new(config))
+    Ok(config)
 }
 
 #[cfg(test)]

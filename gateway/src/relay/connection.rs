@@ -10,9 +10,7 @@ use std::time::Duration;
 use async_nats::{HeaderMap, HeaderValue, Message};
 use bytes::Bytes;
 use holdfast_daemon::bus::{BusError, Outgoing, Subscription};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
-use tokio::net::tcp::OwnedWriteHalf;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -49,6 +47,8 @@ pub(super) enum Ended {
     Silent,
     #[error("does not read")]
     Stuck,
+    #[error("no TLS handshake in time")]
+    NoTls,
 }
 
 /// A message of a subscription.
@@ -57,7 +57,7 @@ type Heard = (String, Message);
 struct Connection<'a> {
     relay: &'a Relay,
     session: Session<'a>,
-    write: OwnedWriteHalf,
+    write: Box<dyn AsyncWrite + Send + Unpin>,
     /// Where markers come back: what was published before one has reached the bus.
     inbox: String,
     markers: Subscription,
@@ -74,9 +74,11 @@ struct Connection<'a> {
 }
 
 /// Serves one back end until it leaves. Not cancel-safe: it ends with the socket.
-pub(super) async fn run(relay: &Relay, stream: TcpStream) -> Result<(), Ended> {
-    stream.set_nodelay(true)?;
-    let (mut read, write) = stream.into_split();
+pub(super) async fn run(
+    relay: &Relay,
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+) -> Result<(), Ended> {
+    let (mut read, write) = tokio::io::split(stream);
     let inbox = relay.bus.new_inbox();
     let markers = relay.bus.subscribe(inbox.clone(), CLASS).await?;
     let (heard, mut hearing) = mpsc::channel(HEARD_QUEUE);
@@ -90,7 +92,7 @@ pub(super) async fn run(relay: &Relay, stream: TcpStream) -> Result<(), Ended> {
     let mut connection = Connection {
         relay,
         session: Session::new(around),
-        write,
+        write: Box::new(write),
         inbox,
         markers,
         confirms: VecDeque::new(),
@@ -258,6 +260,8 @@ impl Connection<'_> {
     async fn write(&mut self, bytes: &[u8]) -> Result<(), Ended> {
         let written = tokio::time::timeout(WRITE_TIMEOUT, self.write.write_all(bytes)).await;
         written.map_err(|_| Ended::Stuck)??;
+        // TLS keeps what the socket did not take.
+        tokio::time::timeout(WRITE_TIMEOUT, self.write.flush()).await.map_err(|_| Ended::Stuck)??;
         self.rest();
         Ok(())
     }

@@ -18,10 +18,16 @@ use holdfast_daemon::config::Secret;
 use holdfast_daemon::shutdown::Tasks;
 use holdfast_protocol::subject::Subjects;
 use prometheus::{IntCounter, IntGauge, Registry};
+use rustls::ServerConfig;
+use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
 
+use self::connection::Ended;
 use crate::handshake::Destinations;
 
+/// For a TLS handshake.
+const TLS_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long after an error of the listener it is tried again.
 const BACKOFF: Duration = Duration::from_millis(200);
 
@@ -33,6 +39,7 @@ pub struct Relay {
     destinations: Destinations,
     login: String,
     passcode: Secret,
+    tls: Option<Arc<ServerConfig>>,
     sessions: Arc<Semaphore>,
     metrics: Metrics,
 }
@@ -76,6 +83,8 @@ pub struct RelaySettings {
     pub login: String,
     /// Their passcode.
     pub passcode: Secret,
+    /// TLS, where it is spoken.
+    pub tls: Option<Arc<ServerConfig>>,
     /// Sessions at once.
     pub sessions_max: usize,
     /// What destinations mean.
@@ -90,9 +99,9 @@ impl Relay {
     /// # Errors
     /// A metric was declared twice.
     pub fn new(settings: RelaySettings, bus: Bus, registry: &Registry) -> Result<Self, prometheus::Error> {
-        let RelaySettings { login, passcode, sessions_max, destinations, subjects } = settings;
+        let RelaySettings { login, passcode, tls, sessions_max, destinations, subjects } = settings;
         let (sessions, metrics) = (Arc::new(Semaphore::new(sessions_max)), Metrics::new(registry)?);
-        Ok(Self { bus, subjects, destinations, login, passcode, sessions, metrics })
+        Ok(Self { bus, subjects, destinations, login, passcode, tls, sessions, metrics })
     }
 
     /// Accepts back ends until the tasks are told to stop. Must be called in the runtime that shall do it.
@@ -117,6 +126,16 @@ pub fn bind(address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
     Ok((listener, bound))
 }
 
+/// One back end, from its first byte.
+async fn serve(relay: &Relay, stream: TcpStream) -> Result<(), Ended> {
+    stream.set_nodelay(true)?;
+    let Some(tls) = &relay.tls else { return connection::run(relay, stream).await };
+    let stream = tokio::time::timeout(TLS_TIMEOUT, TlsAcceptor::from(Arc::clone(tls)).accept(stream))
+        .await
+        .map_err(|_| Ended::NoTls)??;
+    connection::run(relay, stream).await
+}
+
 async fn accept(relay: Arc<Relay>, listener: tokio::net::TcpListener, tasks: Tasks) {
     loop {
         let (stream, peer) = match listener.accept().await {
@@ -135,7 +154,7 @@ async fn accept(relay: Arc<Relay>, listener: tokio::net::TcpListener, tasks: Tas
         let relay = Arc::clone(&relay);
         tasks.spawn("relay session", async move {
             relay.metrics.sessions.inc();
-            let ended = connection::run(&relay, stream).await;
+            let ended = serve(&relay, stream).await;
             relay.metrics.sessions.dec();
             match ended {
                 Ok(()) => tracing::debug!(%peer, "A back end left"),

@@ -1,46 +1,71 @@
 //! The listener for back ends that speak STOMP over TCP: what they send reaches clients, what they subscribe to comes.
 
 use holdfast_harness::client::{BareClient, Payload};
+use holdfast_harness::cluster::Builder;
 use holdfast_harness::{Claims, Cluster, To, wait};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use rustls_pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 
 const PASSCODE: &str = "a passcode of the tests";
 
 async fn cluster() -> Cluster {
+    builder().start().await
+}
+
+fn builder() -> Builder {
     Cluster::builder()
         .gateways(2)
         .gateway_setting("HOLDFAST_STOMP_RELAY__LISTEN", "127.0.0.1:0")
         .gateway_setting("HOLDFAST_STOMP_RELAY__LOGIN", "spring")
         .gateway_setting("HOLDFAST_STOMP_RELAY__PASSCODE", PASSCODE)
         .gateway_setting("HOLDFAST_STOMP_RELAY__SESSIONS", "2")
-        .start()
-        .await
 }
+
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
 /// A back end, by hand.
 struct BackEnd {
-    stream: TcpStream,
+    stream: Box<dyn Stream>,
     read: Vec<u8>,
 }
 
 impl BackEnd {
     async fn open(cluster: &Cluster) -> Self {
+        Self { stream: Box::new(Self::dial(cluster).await), read: Vec::new() }
+    }
+
+    async fn open_tls(cluster: &Cluster) -> Self {
+        let stream = Self::dial(cluster).await;
+        let name = ServerName::try_from("localhost").expect("a name");
+        let connector = TlsConnector::from(cluster.certificate().client(rustls::DEFAULT_VERSIONS));
+        let stream = connector.connect(name, stream).await.expect("TLS");
+        Self { stream: Box::new(stream), read: Vec::new() }
+    }
+
+    async fn dial(cluster: &Cluster) -> TcpStream {
         let ready = cluster.gateway(0).ready();
         let address = ready["listen_relay"].as_str().unwrap_or_else(|| panic!("listen_relay in {ready}"));
-        Self { stream: TcpStream::connect(address).await.expect("connect"), read: Vec::new() }
+        TcpStream::connect(address).await.expect("connect")
     }
 
     async fn connected(cluster: &Cluster) -> Self {
-        let mut back_end = Self::open(cluster).await;
+        Self::open(cluster).await.logged_in().await
+    }
+
+    async fn logged_in(mut self) -> Self {
+        let back_end = &mut self;
         let connect = format!("CONNECT\naccept-version:1.1,1.2\nlogin:spring\npasscode:{PASSCODE}\nhost:x\n\n\0");
         back_end.say(&connect).await;
         assert!(back_end.frame().await.starts_with("CONNECTED\nversion:1.2\n"));
-        back_end
+        self
     }
 
     async fn say(&mut self, text: &str) {
         self.stream.write_all(text.as_bytes()).await.expect("write");
+        self.stream.flush().await.expect("flush");
     }
 
     /// The next frame; empty at the end.
@@ -118,6 +143,22 @@ async fn a_back_end_s_transaction_is_published_in_order_when_it_is_committed() {
         let frame = text(&room).await;
         assert!(frame.ends_with(&format!("\n\n{expected}\0")), "{frame}");
     }
+}
+
+#[tokio::test]
+async fn a_back_end_may_speak_tls_and_then_must() {
+    let cluster = builder().tls().gateway_setting("HOLDFAST_STOMP_RELAY__TLS", "true").start().await;
+    let mut spring = BackEnd::open_tls(&cluster).await.logged_in().await;
+    spring.say("SUBSCRIBE\nid:1\ndestination:/topic/registry\nreceipt:s\n\n\0").await;
+    assert_eq!(spring.frame().await, "RECEIPT\nreceipt-id:s");
+    let body = "x".repeat(200_000);
+    spring.say(&format!("SEND\ndestination:/topic/registry\n\n{body}\0")).await;
+    let heard = spring.frame().await;
+    assert!(heard.starts_with("MESSAGE\n") && heard.ends_with(&body), "{} bytes", heard.len());
+
+    let mut plain = BackEnd::open(&cluster).await;
+    plain.say("CONNECT\naccept-version:1.2\n\n\0").await;
+    assert!(!plain.frame().await.contains("CONNECTED"), "no STOMP in the clear");
 }
 
 #[tokio::test]
