@@ -85,7 +85,7 @@ impl<S: Socket> Shard<S> {
     fn ask_for_missed(&mut self, index: u32) {
         let (Some(conn), Some(user)) = (self.conn(index), self.user_name(index)) else { return };
         let holds = self.table.get(index).is_some_and(|connection| connection.session.holds_own());
-        let ready = |lag: &&mut Lag| !lag.asked && !(holds && lag.room.is_none());
+        let ready = |lag: &&mut Lag| !(lag.asked || holds && lag.room.is_none());
         for lag in self.lags.get_mut(&index).into_iter().flatten().filter(ready) {
             lag.asked = true;
             let (room, user, since) = (lag.room.clone(), Arc::clone(&user), lag.since);

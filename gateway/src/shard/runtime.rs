@@ -157,12 +157,16 @@ async fn serve(parts: ShardParts) -> io::Result<()> {
             }
         }
     }
+    end(&net).await;
+    Ok(())
+}
+
+/// Sockets that linger have had their last frame; what is left after the grace is dropped with the runtime.
+async fn end(net: &Net<ShardHost>) {
     net.stop_accepting();
-    // Sockets that linger have had their last frame; what is left after the grace is dropped with the runtime.
     if tokio::time::timeout(END_GRACE, net.ended()).await.is_err() {
         tracing::debug!("Dropped sockets that would not end");
     }
-    Ok(())
 }
 
 /// What is no WebSocket.

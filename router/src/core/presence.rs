@@ -206,12 +206,12 @@ impl Presence {
 
     /// Users of our keys that linger, for those who came later than they went.
     pub(super) fn lingering(&self, now_ms: u64, ours: impl Fn(usize) -> bool) -> Vec<Told> {
-        let told = |(user, it): (&Box<str>, &Lingering)| {
+        let told = |user: &str, it: &Lingering| {
             let Position { node, seq, cause } = it.position;
-            Told { user: (**user).into(), left_ms: it.due_ms.saturating_sub(now_ms), node, seq, cause }
+            Told { user: user.into(), left_ms: it.due_ms.saturating_sub(now_ms), node, seq, cause }
         };
         let ours = self.lingering.iter().filter(|(user, _)| ours(token::partition_of_key(user)));
-        ours.take(LINGERING_MAX).map(told).collect()
+        ours.take(LINGERING_MAX).map(|(user, it)| told(user, it)).collect()
     }
 
     /// Lets users linger of whom another router told. Who is there again meanwhile never went: nothing is remembered of
