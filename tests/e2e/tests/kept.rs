@@ -167,9 +167,7 @@ async fn copies_that_routers_do_not_hear_are_read_back_from_the_stream() {
 
     client.until_messages(6).await;
     assert_eq!(client.data(), (0..6).map(|number| json!(number)).collect::<Vec<_>>());
-    for frame in client.frames_of("gap") {
-        panic!("{frame}");
-    }
+    assert!(client.frames_of("gap").is_empty(), "{:?}", client.frames_of("gap"));
     eventually("both reads are counted", async || {
         let read_back = cluster.router(0).metrics().await.value("holdfast_router_kept_read_back_total", &[]);
         if read_back.is_some_and(|count| count >= 4.0) { Ok(()) } else { Err(format!("{read_back:?}")) }
