@@ -379,7 +379,6 @@ fn files() -> Finding {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the clock itself is what is looked at")]
 fn unix_ms() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
