@@ -1,12 +1,12 @@
 //! One publish, every kind of client: who listens to a room gets each message once and in order, however it speaks and
 //! whichever node holds it.
 
-use std::collections::VecDeque;
-use std::net::SocketAddr;
-
 use holdfast_harness::client::{BareClient, HttpSession, Payload, messages};
+use holdfast_harness::wait::bounded;
 use holdfast_harness::{Claims, Cluster, To, unique};
 use serde_json::json;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
 const MESSAGES: usize = 10_000;
 /// What a client's queue holds is bounded: this many are under way at most.
@@ -29,51 +29,49 @@ async fn text(client: &BareClient) -> String {
     }
 }
 
-/// A SockJS client that polls, each time at the next gateway.
+/// A SockJS client that polls, each time at the next gateway, and never stops: a session that nobody asks for ends.
 struct Polling {
-    session: HttpSession,
-    gateways: Vec<SocketAddr>,
-    turn: usize,
-    waiting: VecDeque<String>,
+    messages: mpsc::Receiver<String>,
+    _task: JoinSet<()>,
 }
 
 impl Polling {
     async fn new(cluster: &Cluster, room: &str) -> Self {
         let gateways: Vec<_> = cluster.gateways().iter().map(|gateway| gateway.listen()).collect();
         let session = HttpSession::new("/ws/chat").user(&unique("polling"));
-        let mut polling = Self { session, gateways, turn: 0, waiting: VecDeque::new() };
-        assert_eq!(polling.poll().await, "o");
-        for frame in [
-            "CONNECT\naccept-version:1.1,1.0\nheart-beat:0,0\n\n\0".to_owned(),
-            format!("SUBSCRIBE\nid:sub-0\ndestination:/topic/{room}\nreceipt:r\n\n\0"),
+        assert_eq!(session.frame(gateways[0]).await, "o");
+        for (frame, gateway) in [
+            ("CONNECT\naccept-version:1.1,1.0\nheart-beat:0,0\n\n\0".to_owned(), gateways[1]),
+            (format!("SUBSCRIBE\nid:sub-0\ndestination:/topic/{room}\nreceipt:r\n\n\0"), gateways[2]),
         ] {
-            let gateway = polling.next_gateway();
-            assert_eq!(polling.session.send(gateway, &[&frame]).await.status, 204);
+            assert_eq!(session.send(gateway, &[&frame]).await.status, 204);
         }
+        let (heard, messages) = mpsc::channel(2 * MESSAGES);
+        let mut task = JoinSet::new();
+        task.spawn(async move {
+            for gateway in gateways.iter().cycle() {
+                let frame = session.frame(*gateway).await;
+                for message in polled(&frame).unwrap_or_else(|| panic!("no messages: {frame}")) {
+                    if heard.send(message).await.is_err() {
+                        return;
+                    }
+                }
+            }
+        });
+        let mut polling = Self { messages, _task: task };
         assert!(polling.message().await.starts_with("CONNECTED\nversion:1.1\n"));
         assert!(polling.message().await.starts_with("RECEIPT\nreceipt-id:r\n"));
         polling
     }
 
-    fn next_gateway(&mut self) -> SocketAddr {
-        self.turn += 1;
-        self.gateways[self.turn % self.gateways.len()]
-    }
-
-    async fn poll(&mut self) -> String {
-        let gateway = self.next_gateway();
-        self.session.frame(gateway).await
-    }
-
     async fn message(&mut self) -> String {
-        loop {
-            if let Some(message) = self.waiting.pop_front() {
-                return message;
-            }
-            let frame = self.poll().await;
-            self.waiting.extend(messages(&frame).unwrap_or_else(|| panic!("no messages: {frame}")));
-        }
+        bounded("a message to the client that polls", self.messages.recv()).await.expect("it goes on polling")
     }
+}
+
+/// The messages of a frame; none in a heart-beat.
+fn polled(frame: &str) -> Option<Vec<String>> {
+    if frame == "h" { Some(Vec::new()) } else { messages(frame) }
 }
 
 fn body(frame: &str) -> &str {
