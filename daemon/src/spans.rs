@@ -68,7 +68,7 @@ impl Context {
     /// What somebody sent as `traceparent` and `tracestate`. `None` where spans are off, where it is malformed (W3C
     /// Trace Context level 1), or where the sender does not sample: then neither do we.
     pub fn sampled(parent: &str, state: &str) -> Option<Self> {
-        if !on() {
+        if !on() || !Self::is_asked_for(parent) {
             return None;
         }
         let mut fields = parent.split('-');
@@ -81,6 +81,12 @@ impl Context {
         let state = state.parse().unwrap_or_default();
         let context = SpanContext::new(trace, span, TraceFlags::SAMPLED, true, state);
         context.is_valid().then_some(Self(context))
+    }
+
+    /// Whether a `traceparent` has the flag of being sampled where each version has it: all that is looked at of most.
+    pub fn is_asked_for(parent: &str) -> bool {
+        let flags = parent.as_bytes().get(54).and_then(|digit| char::from(*digit).to_digit(16));
+        flags.is_some_and(|flags| flags & 1 == 1)
     }
 
     /// The place as `traceparent` says it.

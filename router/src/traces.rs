@@ -69,6 +69,7 @@ pub fn begin(message: &Message, subject: &str) -> Option<Span> {
     let header = |name| message.headers.as_ref().and_then(|headers| find(headers, name));
     // Whether it is traced is known before anything is made for it: most are not.
     let place = match header(PARENT) {
+        Some(parent) if !Context::is_asked_for(parent) => return None,
         Some(parent) => Ok(Context::sampled(parent, header(STATE).unwrap_or_default())?),
         None => Err(Root::drawn()?),
     };

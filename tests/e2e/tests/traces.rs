@@ -146,6 +146,8 @@ async fn collector_that_is_gone_blocks_nothing_and_a_counter_tells() {
     let cluster = Cluster::builder()
         .setting("HOLDFAST_TRACE__ENDPOINT", &gone)
         .setting("HOLDFAST_TRACE__SAMPLE", "1")
+        .gateway_setting("HOLDFAST_DRAIN__DELAY", "0s")
+        .gateway_setting("HOLDFAST_DRAIN__WINDOW", "1s")
         .start()
         .await;
     let client = cluster.gateway(0).connect("ana").await;
