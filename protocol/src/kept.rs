@@ -6,7 +6,7 @@
 use bytes::Bytes;
 
 use crate::content;
-use crate::send::{Headers, SendOptions};
+use crate::send::{Headers, ReceiptMode, SendOptions};
 use crate::subject::{Address, Kind, Subjects, Target as Named};
 use crate::wire::{Delivery, Kept, Target, Text, TraceContext};
 
@@ -36,21 +36,70 @@ pub struct Stored {
     pub stored_ms: u64,
 }
 
+/// The longest subject that a receipt may go to, in bytes.
+pub const RECEIPT_SUBJECT_BYTES_MAX: usize = 256;
+
+/// A stored message as it is read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Read {
+    /// The delivery, without a receipt.
+    pub delivery: Delivery,
+    /// Headers that were malformed: they count for nothing.
+    pub ignored: usize,
+    /// The receipt that its publisher asked for.
+    pub receipt: Option<ReceiptTo>,
+}
+
+/// A receipt that a kept message asks for. Its publish has been answered by the stream, so it names a subject.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReceiptTo {
+    /// Where it goes.
+    pub subject: String,
+    /// Whether it waits for acknowledgements of clients.
+    pub acked: bool,
+    /// How long it waits, in milliseconds.
+    pub timeout_ms: u64,
+}
+
+/// Whether a receipt may be published there: one subject, bounded, and none that means something to NATS or to the fleet,
+/// but for its own branch `<prefix>.receipt`.
+pub fn is_receipt_subject(subjects: &Subjects, subject: &str) -> bool {
+    let is_plain = |token: &str| {
+        !token.is_empty() && !token.bytes().any(|byte| byte.is_ascii_whitespace() || byte.is_ascii_control())
+    };
+    let is_within =
+        |prefix: &str| subject == prefix || subject.strip_prefix(prefix).is_some_and(|it| it.starts_with('.'));
+    subject.len() <= RECEIPT_SUBJECT_BYTES_MAX
+        && !subject.starts_with('$')
+        && !subject.contains(['*', '>'])
+        && subject.split('.').all(is_plain)
+        && (!is_within(subjects.prefix()) || subjects.strip(subject, "receipt").is_some_and(|rest| !rest.is_empty()))
+}
+
 /// A stored message as a delivery to the user or room of the subject it was published on. `None` where the subject
-/// names neither. Headers that are malformed count for nothing; how many is the second part.
+/// names neither.
 pub fn delivery(
     subjects: &Subjects,
     subject: &str,
     headers: &(impl Headers + ?Sized),
     payload: Bytes,
     stored: Stored,
-) -> Option<(Delivery, usize)> {
+) -> Option<Read> {
     let target = match subjects.parse_address(Kind::Keep, subject).ok()?.0 {
         Address::One(Named::User(user)) => Target::User(user.into()),
         Address::One(Named::Room(room)) => Target::Room(room.into()),
         Address::One(Named::Connection(_) | Named::All) | Address::Many | Address::Node(_) => return None,
     };
-    let (options, ignored) = SendOptions::parse_leniently(headers);
+    let (options, mut ignored) = SendOptions::parse_leniently(headers);
+    let receipt = options.receipt_to.and_then(|subject| {
+        let may = is_receipt_subject(subjects, subject);
+        ignored += usize::from(!may);
+        may.then(|| ReceiptTo {
+            subject: subject.to_owned(),
+            acked: options.receipt == ReceiptMode::Acked,
+            timeout_ms: options.receipt_timeout_ms(),
+        })
+    });
     let Stored { epoch, seq, previous, stored_ms } = stored;
     let id = options.id.map_or_else(|| Text::from(format!("{epoch}-{seq}")), Text::from);
     let delivery = Delivery {
@@ -70,7 +119,7 @@ pub fn delivery(
         trace: options.trace.map(|(parent, state)| TraceContext { parent: parent.into(), state: state.into() }),
         kept: Some(Kept { epoch, seq, previous }),
     };
-    Some((delivery, ignored))
+    Some(Read { delivery, ignored, receipt })
 }
 
 /// The subject a user's or room's kept messages are published on.
@@ -128,6 +177,40 @@ mod tests {
     use super::*;
     use crate::fact::rfc3339;
 
+    #[test]
+    fn a_receipt_goes_to_a_subject_of_the_publisher_alone() {
+        let subjects = Subjects::new("fleet.hf");
+        let long = "x".repeat(RECEIPT_SUBJECT_BYTES_MAX + 1);
+        for (subject, may) in [
+            ("_INBOX.service.a", true),
+            ("orders.receipts", true),
+            ("fleet.hf.receipt.orders", true),
+            ("fleet.hfx.send.user.a", true),
+            ("fleet.hf", false),
+            ("fleet.hf.receipt", false),
+            ("fleet.hf.send.user.a", false),
+            ("fleet.hf.int.node.n", false),
+            ("$JS.API.STREAM.DELETE.HF_KEPT", false),
+            ("$SYS.REQ.SERVER.PING", false),
+            ("a.*", false),
+            ("a.>", false),
+            ("a..b", false),
+            ("a b", false),
+            ("", false),
+            (&*long, false),
+        ] {
+            assert_eq!(is_receipt_subject(&subjects, subject), may, "{subject:?}");
+            let headers = [("Hf-Receipt-To", subject), ("Hf-Receipt", "acked")];
+            let read = delivery(&subjects, "fleet.hf.keep.user.ana", &headers[..], Bytes::new(), stored());
+            let Read { ignored, receipt, .. } = read.expect("a user's");
+            let wanted = ReceiptTo { subject: subject.to_owned(), acked: true, timeout_ms: 5_000 };
+            assert_eq!((ignored, receipt), (usize::from(!may), may.then_some(wanted)), "{subject:?}");
+        }
+        let headers = [("Hf-Receipt", "acked")];
+        let read = delivery(&subjects, "fleet.hf.keep.user.ana", &headers[..], Bytes::new(), stored());
+        assert_eq!(read.map(|read| read.receipt), Some(None), "who names no subject gets none");
+    }
+
     fn stored() -> Stored {
         Stored { epoch: "e".into(), seq: 7, previous: 3, stored_ms: 1000 }
     }
@@ -140,10 +223,10 @@ mod tests {
         let subjects = Subjects::new("hf");
         let read = delivery(&subjects, "hf.keep.room.chat=2F5", &headers[..], payload, stored());
 
-        let (delivery, ignored) = read.expect("a room's");
+        let Read { delivery, ignored, receipt } = read.expect("a room's");
         assert_eq!(delivery.targets, [Target::Room("chat/5".into())]);
         assert_eq!((&*delivery.id, delivery.expires_ms, delivery.key), ("e-7", Some(1050), None));
-        assert_eq!(ignored, 1, "an empty key");
+        assert_eq!((ignored, receipt), (1, None), "an empty key");
         assert_eq!(subject_of(&subjects, &delivery.targets[0]).as_deref(), Some("hf.keep.room.chat=2F5"));
     }
 

@@ -73,6 +73,8 @@ pub struct SendOptions<'a> {
     pub receipt: ReceiptMode,
     /// `Hf-Timeout` in milliseconds.
     pub timeout_ms: Option<u64>,
+    /// `Hf-Receipt-To`, as it came: it means something for kept messages alone.
+    pub receipt_to: Option<&'a str>,
     /// `Hf-To`, not yet read ([`parse_targets`]).
     pub to: Option<&'a str>,
     /// `traceparent` and `tracestate`, where the first is well formed.
@@ -193,6 +195,10 @@ impl<'a> Reading<'a> {
                     return Err(HeaderError::Invalid("Hf-Timeout", "at most 300000 ms"));
                 }
                 once("Hf-Timeout", &mut options.timeout_ms, timeout)
+            }
+            13 if is("Hf-Receipt-To") => {
+                options.receipt_to.get_or_insert(value);
+                Ok(())
             }
             14 if is("Hf-Destination") => {
                 let value = word("Hf-Destination", value, DESTINATION_BYTES_MAX)?;

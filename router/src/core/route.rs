@@ -252,6 +252,11 @@ impl Router {
 
     pub(super) fn answer_offline(&mut self, job: &Job<'_>, id: &str) {
         self.tally.route(job.kind, Routed::Offline);
+        self.answer_nobody(job, id);
+    }
+
+    /// The answer where nobody is there, the message being counted already.
+    pub(super) fn answer_nobody(&mut self, job: &Job<'_>, id: &str) {
         if let Some(reply) = job.reply {
             self.tally.receipts_complete += 1;
             self.actions.push(receipts::answer(reply, &receipts::offline(id)));

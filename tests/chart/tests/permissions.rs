@@ -97,6 +97,7 @@ const MAY_PUBLISH: &[(&str, &[&str])] = &[
             "hf.event.node.lost.n",
             "_INBOX.service.a.1",
             "_INBOX.anybody",
+            "hf.receipt.orders.1",
             "$JS.API.STREAM.INFO.HF_KEPT",
             "$JS.API.STREAM.MSG.GET.HF_KEPT",
         ],

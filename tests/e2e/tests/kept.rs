@@ -174,3 +174,40 @@ async fn copies_that_routers_do_not_hear_are_read_back_from_the_stream() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_kept_message_has_one_receipt_where_its_publisher_wants_it() {
+    let cluster = Cluster::builder().routers(2).gateways(1).start().await;
+    let service = cluster.service().await;
+    let client = cluster.gateway(0).connect("ana").await;
+    let rooms: Vec<_> = (0..8).map(|number| format!("r{number}")).collect();
+    for room in &rooms {
+        client.join(room).await;
+    }
+    let mut receipts = service.listen(&service.subject("receipt.>")).await;
+
+    for room in &rooms {
+        let to = service.subject(&format!("receipt.{room}"));
+        keep_with(&service, &format!("keep.room.{room}"), &json!(room), &[("Hf-Receipt-To", &to)]).await;
+    }
+    let gone = service.subject("receipt.gone");
+    keep_with(&service, "keep.room.nobody", &json!(1), &[("Hf-Receipt-To", &gone)]).await;
+    // What is no business of a publisher: it would reach the client.
+    let send = service.subject("send.room.r0");
+    keep_with(&service, "keep.room.r0", &json!("last"), &[("Hf-Receipt-To", &send)]).await;
+
+    client.until_messages(9).await;
+    let mut told = std::collections::BTreeMap::new();
+    while told.len() < 9 {
+        let message = receipts.next().await;
+        let receipt = holdfast_harness::service::checked(&message);
+        let room = message.subject.rsplit('.').next().unwrap_or_default().to_owned();
+        assert!(told.insert(room.clone(), (receipt.matched, receipt.offline)).is_none(), "{room} twice");
+    }
+    assert_eq!(told.remove("gone"), Some((0, true)));
+    assert!(told.values().all(|receipt| *receipt == (1, false)), "{told:?}");
+    service.settle().await;
+    assert!(receipts.so_far().await.is_empty(), "one each");
+    client.ping().await;
+    assert_eq!(client.messages().len(), 9);
+}

@@ -212,8 +212,8 @@ impl Read {
         // The block the client library received in would stay as long as this one message.
         let payload = Bytes::copy_from_slice(&message.payload);
         let stored = Stored { epoch: epoch.clone(), seq, previous: 0, stored_ms };
-        if let Some((delivery, _)) = kept::delivery(subjects, subject, &borrowed[..], payload, stored) {
-            self.messages.push(delivery);
+        if let Some(read) = kept::delivery(subjects, subject, &borrowed[..], payload, stored) {
+            self.messages.push(read.delivery);
         }
         // A server before 2.11 knows no batches: it answers with one message, and nothing ends it.
         if pending.is_some() { Step::More } else { Step::Again }

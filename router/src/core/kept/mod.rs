@@ -11,17 +11,19 @@ use std::collections::VecDeque;
 use std::mem;
 
 use bytes::{Bytes, BytesMut};
-use holdfast_protocol::kept::{self, LAST_SEQUENCE, SEQUENCE, SUBJECT, Stored, TIME_STAMP};
+use holdfast_protocol::kept::{self, LAST_SEQUENCE, ReceiptTo, SEQUENCE, SUBJECT, Stored, TIME_STAMP};
 use holdfast_protocol::position::Position;
 use holdfast_protocol::send::Headers;
 use holdfast_protocol::token;
-use holdfast_protocol::wire::{Delivery, Target, TargetRef, Text};
+use holdfast_protocol::wire::{Delivery, Lane, ReceiptAsk, Target, TargetRef, Text};
 use smallvec::SmallVec;
 
 use super::event::{Now, Request};
 use super::ownership::Gained;
-use super::route::bytes_of_target;
+use super::receipts::Opening;
+use super::route::{Job, bytes_of_target};
 use super::settings::KEPT_RECENT_MS;
+use super::table::Slot;
 use super::tally::{Dropped, Kind, Routed};
 use super::{Action, Phase, Router};
 use order::{Hole, Order, Verdict};
@@ -173,6 +175,12 @@ fn place_of(headers: &dyn Headers) -> Option<(String, Stored)> {
     Some((subject?, stored))
 }
 
+fn encoded(delivery: &Delivery) -> Bytes {
+    let mut body = BytesMut::new();
+    delivery.as_ref().encode_into(&mut body);
+    body.freeze()
+}
+
 fn partition_of(target: &Target) -> Option<usize> {
     match target {
         Target::User(key) | Target::Room(key) => Some(token::partition_of_key(key)),
@@ -290,39 +298,70 @@ impl Router {
         let payload = Bytes::copy_from_slice(request.payload);
         let stored = Stored { epoch, ..stored };
         match kept::delivery(&self.settings.subjects, subject, request.headers, payload, stored) {
-            Some((delivery, ignored)) => {
+            Some(kept::Read { delivery, ignored, receipt }) => {
                 self.tally.kept_headers_ignored += ignored as u64;
-                self.forward_kept(now, delivery, is_late);
+                self.forward_kept(now, delivery, receipt, is_late);
             }
             None => self.tally.drop(Dropped::KeptUnreadable, 1),
         }
     }
 
-    fn forward_kept(&mut self, now: Now, mut delivery: Delivery, is_late: bool) {
+    fn forward_kept(&mut self, now: Now, mut delivery: Delivery, receipt: Option<ReceiptTo>, is_late: bool) {
         let Some(target) = delivery.targets.pop() else { return };
         let Some(partition) = partition_of(&target) else { return };
-        let mut body = BytesMut::new();
-        delivery.as_ref().encode_into(&mut body);
-        let body = body.freeze();
-        if is_late || self.ownership.handles(partition, now.ms) {
-            self.forward_copy(&target, partition, &body);
-        }
+        let body = encoded(&delivery);
         if self.membership.has_live_peer() {
-            self.stream.remember(Recent { at_ms: now.ms, partition, target, body });
+            // Without a receipt: whoever forwards it again cannot tell whether that was answered.
+            self.stream.remember(Recent { at_ms: now.ms, partition, target: target.clone(), body: body.clone() });
+        }
+        // Whoever forwards it first takes the numbers of a receipt away from the owner: nobody else does without need.
+        let is_ours = self.ownership.handles(partition, now.ms) || (is_late && receipt.is_none());
+        let receipt = receipt.filter(|_| self.handover.lane(Lane::Send).speaks(partition));
+        if let Some(receipt) = receipt {
+            self.forward_with_receipt(now, &target, partition, delivery, &receipt);
+        } else if is_ours {
+            self.forward_copy(&target, partition, &body);
         }
     }
 
-    fn forward_copy(&mut self, target: &Target, partition: usize, body: &Bytes) {
-        let (slots, reference): (SmallVec<[_; 8]>, _) = match target {
-            Target::User(user) => {
-                (self.table.nodes_of_user(partition, user).iter().copied().collect(), TargetRef::User(user))
+    fn forward_with_receipt(
+        &mut self,
+        now: Now,
+        target: &Target,
+        partition: usize,
+        mut delivery: Delivery,
+        receipt: &ReceiptTo,
+    ) {
+        let (number, ReceiptTo { subject, acked, timeout_ms }) = (self.next_number(), receipt);
+        delivery.receipt = Some(ReceiptAsk { number, acked: *acked, timeout_ms: *timeout_ms });
+        let id = delivery.id.to_string();
+        let job = Job { kind: Kind::Kept, reply: Some(subject) };
+        match self.forward_copy(target, partition, &encoded(&delivery)) {
+            Routed::Forwarded => {
+                let nodes = self.slots_of(target, partition).into_iter().collect();
+                let due_ms = now.ms + timeout_ms;
+                self.open_receipt(number, Opening { reply: subject, id: &id, acked: *acked, due_ms, nodes });
             }
-            Target::Room(room) => {
-                let nodes = self.table.nodes_of_room(partition, room);
-                (nodes.iter().map(|(slot, _)| *slot).collect(), TargetRef::Room(room))
-            }
-            Target::Connection(_) | Target::All => return,
+            Routed::TooLarge => self.refuse(job.reply, 413, "too large for a message to a node".to_owned()),
+            Routed::Offline | Routed::Refused => self.answer_nobody(&job, &id),
+        }
+    }
+
+    fn slots_of(&self, target: &Target, partition: usize) -> SmallVec<[Slot; 8]> {
+        match target {
+            Target::User(user) => self.table.nodes_of_user(partition, user).iter().copied().collect(),
+            Target::Room(room) => self.table.nodes_of_room(partition, room).iter().map(|(slot, _)| *slot).collect(),
+            Target::Connection(_) | Target::All => SmallVec::new(),
+        }
+    }
+
+    fn forward_copy(&mut self, target: &Target, partition: usize, body: &Bytes) -> Routed {
+        let reference = match target {
+            Target::User(user) => TargetRef::User(user),
+            Target::Room(room) => TargetRef::Room(room),
+            Target::Connection(_) | Target::All => return Routed::Refused,
         };
+        let slots = self.slots_of(target, partition);
         let bytes = body.len() + bytes_of_target(reference) + ITEM_BYTES_MAX;
         let routed = if slots.is_empty() {
             Routed::Offline
@@ -340,6 +379,7 @@ impl Router {
                 });
             }
         }
+        routed
     }
 
     /// What the stream says of itself. `heard` tells that it was asked after we had begun to listen, or last asked for

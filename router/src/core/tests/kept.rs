@@ -103,6 +103,55 @@ fn a_copy_goes_once_to_the_nodes_of_its_target_with_its_place() {
     assert_eq!((world.mark(0), world.mark(1)), (Some(8), Some(8)), "what is another's counts as processed too");
 }
 
+impl World {
+    /// A copy whose publisher wants a receipt at this subject.
+    fn copy_with_receipt(&mut self, room: &str, seq: u64, to: &str) {
+        let (subject, seq) = (format!("hf.keep.room.{room}"), seq.to_string());
+        self.raw_copy(&[
+            ("Nats-Subject", &*subject),
+            ("Nats-Sequence", &*seq),
+            ("Nats-Last-Sequence", "0"),
+            ("Nats-Time-Stamp", TIME),
+            ("Hf-Receipt-To", to),
+        ]);
+    }
+
+    /// Receipts of all routers: where to, connections matched, nobody there.
+    fn receipts(&self) -> Vec<(String, u64, bool)> {
+        let answers = self.members.iter().flat_map(|member| &member.seen.answers);
+        let receipts = answers.map(|(to, body)| {
+            let body = body.as_ref().expect("a receipt");
+            let receipt: holdfast_protocol::receipt::Receipt = serde_json::from_slice(body).expect("JSON");
+            (to.clone(), receipt.matched, receipt.offline)
+        });
+        receipts.collect()
+    }
+}
+
+#[test]
+fn who_asks_for_a_receipt_of_a_kept_message_gets_one_from_the_owner() {
+    let mut world = World::live(2, 1);
+    let rooms = rooms();
+    for room in &rooms {
+        world.room(0, room, 1);
+    }
+    world.stream("e1", 1);
+
+    for (seq, room) in (2..).zip(&rooms) {
+        world.copy_with_receipt(room, seq, &format!("_INBOX.{room}"));
+    }
+    world.copy_with_receipt("empty", 2 + rooms.len() as u64, "_INBOX.empty");
+    world.copy_with_receipt(&rooms[0], 3 + rooms.len() as u64, "hf.send.user.ana");
+
+    let mut receipts = world.receipts();
+    receipts.sort();
+    let mut wanted: Vec<_> = rooms.iter().map(|room| (format!("_INBOX.{room}"), 1, false)).collect();
+    wanted.push(("_INBOX.empty".to_owned(), 0, true));
+    wanted.sort();
+    assert_eq!(receipts, wanted);
+    assert_eq!(world.members[0].router.tally().kept_headers_ignored, 1, "nobody may have us send to others");
+}
+
 #[test]
 fn there_is_no_mark_before_the_stream_was_seen_while_listening() {
     let mut world = World::live(1, 1);
