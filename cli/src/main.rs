@@ -8,6 +8,7 @@ mod connect;
 mod ctl;
 mod demo_service;
 mod doctor;
+mod epoch;
 mod exit;
 mod output;
 mod query;

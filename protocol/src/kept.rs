@@ -22,6 +22,9 @@ pub const SUBJECT: &str = "Nats-Subject";
 pub const PENDING: &str = "Nats-Num-Pending";
 /// The key of the stream's metadata that holds its epoch.
 pub const EPOCH_METADATA: &str = "holdfast-epoch";
+/// The key beside it that holds the stream's last sequence when it got that epoch, where what was there before is known to
+/// clients already; not there where it is news.
+pub const EPOCH_FROM_METADATA: &str = "holdfast-epoch-from";
 
 /// Where a message stands in its stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -140,6 +143,11 @@ pub fn direct_get(stream: &str) -> String {
 /// Where JetStream answers questions about a stream.
 pub fn stream_info(stream: &str) -> String {
     format!("$JS.API.STREAM.INFO.{stream}")
+}
+
+/// Where JetStream takes another configuration of a stream.
+pub fn stream_update(stream: &str) -> String {
+    format!("$JS.API.STREAM.UPDATE.{stream}")
 }
 
 /// Where the stream's leader, and nobody else, is asked for one message: the last of a subject.

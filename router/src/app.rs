@@ -19,10 +19,10 @@ use crate::clock::unix_ms;
 use crate::config::{RouterSettings, SERVICE};
 use crate::core::Router;
 use crate::metrics;
-use crate::pump::{Conditions, KeptShell, Parts, Pump};
+use crate::pump::{Conditions, Parts, Pump};
 use crate::read_back::ReadBack;
 use crate::service::MicroService;
-use crate::stream::{Keeper, Listening};
+use crate::stream::{Keeper, KeptShell, Listening};
 
 /// For the last messages and the last tasks.
 const FINISH_DEADLINE: Duration = Duration::from_secs(2);

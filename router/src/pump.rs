@@ -28,9 +28,8 @@ use crate::core::Router;
 use crate::core::event::{Action, Event, Now};
 use crate::inlets::{Found, Inlets, Reading, Work};
 use crate::metrics::Metrics;
-use crate::read_back::ReadBack;
 use crate::service::MicroService;
-use crate::stream::Listening;
+use crate::stream::KeptShell;
 use crate::traces::Traces;
 
 /// Time-outs are noticed this late at most.
@@ -95,15 +94,6 @@ pub struct Conditions {
     pub bus: Condition,
     /// The mirror is whole and this router handles its share.
     pub live: Condition,
-}
-
-/// What there is besides the copies of kept messages.
-#[derive(Debug)]
-pub struct KeptShell {
-    /// Looks at the stream.
-    pub listening: Listening,
-    /// Reads of copies that did not come.
-    pub read_back: ReadBack,
 }
 
 /// What the loop is made of.
@@ -226,16 +216,7 @@ impl Pump {
 
     /// Tells the core of the stream, once the copies that came before have been read.
     fn poll_stream(&mut self, cx: &mut Context<'_>, now: Now, more: bool) -> bool {
-        let Some(KeptShell { listening, read_back }) = &mut self.kept else { return false };
-        let (copies, last) = self.router.copies_heard();
-        listening.note_heard(copies, last);
-        let has_read = read_back.poll(cx, now, &mut self.router);
-        let Some(look) = listening.poll(cx, more) else { return has_read };
-        if let Some((epoch, last)) = &look.found {
-            let heard = listening.is_of(&look);
-            self.router.apply(now, Event::Stream { epoch, last: *last, heard });
-        }
-        true
+        self.kept.as_mut().is_some_and(|kept| kept.poll(cx, now, &mut self.router, more))
     }
 
     fn poll_stop(&mut self, cx: &mut Context<'_>, now: Now) -> bool {

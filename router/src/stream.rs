@@ -19,7 +19,7 @@ use holdfast_daemon::bus::Bus;
 use holdfast_daemon::logging::chain;
 use holdfast_daemon::random;
 use holdfast_daemon::shutdown::Tasks;
-use holdfast_protocol::kept::EPOCH_METADATA;
+use holdfast_protocol::kept::{EPOCH_FROM_METADATA, EPOCH_METADATA};
 use holdfast_protocol::position::is_epoch;
 use holdfast_protocol::subject::Subjects;
 use prometheus::{IntCounter, IntGauge};
@@ -27,7 +27,10 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::config::{KeptSettings, Storage};
+use crate::core::Router;
+use crate::core::event::{Event, Now};
 use crate::pump::follow;
+use crate::read_back::ReadBack;
 use setback::{Heard, HeardBefore, Setback};
 
 /// How long JetStream may take for an answer.
@@ -53,6 +56,31 @@ pub struct Look {
     pub asked: Asked,
     /// Epoch and last sequence; `None` where there is no answer.
     pub found: Option<(String, u64)>,
+}
+
+/// What there is for the routing besides the copies of kept messages.
+#[derive(Debug)]
+pub struct KeptShell {
+    /// Looks at the stream.
+    pub listening: Listening,
+    /// Reads of copies that did not come.
+    pub read_back: ReadBack,
+}
+
+impl KeptShell {
+    /// Tells the core what was read back, and of the stream, once the copies that came before have been read: not while
+    /// there is `more` of them. True where there was anything.
+    pub fn poll(&mut self, cx: &mut Context<'_>, now: Now, router: &mut Router, more: bool) -> bool {
+        let (copies, last) = router.copies_heard();
+        self.listening.note_heard(copies, last);
+        let has_read = self.read_back.poll(cx, now, router);
+        let Some(look) = self.listening.poll(cx, more) else { return has_read };
+        if let Some((epoch, last)) = &look.found {
+            let heard = self.listening.is_of(&look);
+            router.apply(now, Event::Stream { epoch, last: *last, heard });
+        }
+        true
+    }
 }
 
 /// The routing's end: tells that it listens, and hears what was found.
@@ -364,6 +392,7 @@ fn epoch_of(config: &Config) -> Option<&str> {
 }
 
 fn with_epoch(mut config: Config) -> Config {
+    config.metadata.remove(EPOCH_FROM_METADATA);
     config.metadata.insert(EPOCH_METADATA.to_owned(), format!("{:016x}", random::number()));
     config
 }

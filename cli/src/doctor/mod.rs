@@ -1,7 +1,7 @@
 //! `holdfast doctor`: looks at what Holdfast needs, from where it runs, and says what to do about what is missing.
 //!
-//! Asks NATS and the fleet as any program may; changes nothing. Each subject of a role is tried: heard by a
-//! subscription, published to with a key that nobody has.
+//! Asks NATS and the fleet as any program may; changes nothing, but where a new epoch is asked for. Each subject of a role
+//! is tried: heard by a subscription, published to with a key that nobody has.
 
 mod config;
 
@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 
 use crate::args::Global;
 use crate::bus::{Bus, Outgoing};
+use crate::epoch;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output;
 
@@ -25,6 +26,7 @@ Examples:
   holdfast doctor                              as the operator's own user
   holdfast doctor --role gateway --creds gateway.creds
   holdfast doctor --role gateway --config /etc/holdfast/gateway.toml    its settings and certificates too
+  holdfast doctor --new-epoch --creds router.creds   once a backup of the stream was put back
   holdfast doctor --json | jq '.findings[] | select(.state != \"good\")'
 
 Each finding is good, note or bad, and says what to do. Exit status 1: something is bad.";
@@ -56,6 +58,9 @@ pub(crate) struct DoctorArgs {
     /// The stream of kept messages.
     #[arg(long, default_value = "HF_KEPT", value_name = "NAME")]
     stream: String,
+    /// Give the stream another epoch, and look at nothing: after it was put back from a backup.
+    #[arg(long, conflicts_with = "role")]
+    new_epoch: bool,
 }
 
 /// Kinds of programs, as in deploy/nats/permissions.conf.
@@ -113,6 +118,9 @@ fn bad(what: &'static str, said: impl Into<String>, advice: impl Into<String>) -
 
 /// Looks at everything, and tells.
 pub(crate) async fn run(global: &Global, args: DoctorArgs) -> Outcome {
+    if args.new_epoch {
+        return epoch::renew(global, &args.stream).await;
+    }
     let denied = Denied::default();
     let mut findings = Vec::new();
     if let Some(file) = &args.config {

@@ -246,7 +246,7 @@ impl Hub {
                     tracing::warn!(router = %beat.router, "A router was not heard for a while");
                     self.tell_lost(now, edge);
                 }
-                self.on_mark(now, edge, beat.kept.as_ref());
+                self.on_beat_mark(now, edge, &beat);
                 self.go_on(now, edge);
                 if beat.state != RouterState::Joining {
                     self.departure.hear(now.ms, beat.capacity);

@@ -74,6 +74,7 @@ impl Hub {
     /// Packets to this node were lost: clients are told, and kept messages read back.
     pub(super) fn tell_lost(&mut self, now: Now, edge: &mut dyn Edge) {
         self.to_all_shards(edge, &ToShard::Lost);
+        self.doubt_safe(now);
         self.start_reconcile(now, edge);
     }
 

@@ -67,6 +67,8 @@ pub(super) struct Routers {
     routers: HashMap<NodeId, Router>,
     fences: HashMap<NodeId, u64>,
     given_up: HashMap<NodeId, GivenUp>,
+    /// The highest heard: it rises with each change among the routers.
+    term: u64,
 }
 
 impl Routers {
@@ -134,6 +136,13 @@ impl Routers {
     /// Something of a router that was given up is dropped; whether that was not told yet.
     pub(super) fn drops(&mut self, id: NodeId) -> bool {
         self.given_up.get_mut(&id).is_some_and(|it| !std::mem::replace(&mut it.is_told, true))
+    }
+
+    /// Notes a router's term; true where the routers have changed since the last one. The first one tells of no change.
+    pub(super) fn is_new_term(&mut self, term: u64) -> bool {
+        let before = self.term;
+        self.term = before.max(term);
+        before > 0 && term > before
     }
 
     pub(super) fn ack(&mut self, id: NodeId, seq: u64, mark: Option<Position>, now_ms: u64) {

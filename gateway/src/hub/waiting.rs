@@ -56,9 +56,9 @@ impl Hub {
         };
         self.place_first(now, &target);
         let start = match since.filter(|_| self.kept.is_on()) {
-            None => Start { position: self.place_now(&target), recovery: None },
-            Some(since) if self.has_all_since(&target, &since) => {
-                Start { position: self.place_now(&target), recovery: Some(Recovery::Whole) }
+            None => Start { position: self.place_now(now, &target), recovery: None },
+            Some(since) if self.has_all_since(now, &target, &since) => {
+                Start { position: self.place_now(now, &target), recovery: Some(Recovery::Whole) }
             }
             Some(since) => {
                 // A place in another epoch is behind everything: the answer is what is first now.

@@ -3,7 +3,7 @@
 use std::process::{Output, Stdio};
 
 use holdfast_harness::wait::bounded;
-use holdfast_harness::{Client, Cluster, cluster, credentials, unique};
+use holdfast_harness::{Client, Cluster, cluster, credentials, eventually, unique};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
@@ -66,6 +66,40 @@ async fn doctor_finds_a_whole_fleet_good() {
             found["findings"].as_array().into_iter().flatten().filter(|it| it["state"] == "bad").collect();
         assert!(bad.is_empty() && found["good"] == true, "{role}: {found}");
     }
+}
+
+#[tokio::test]
+async fn doctor_gives_a_restored_stream_another_epoch_and_the_fleet_notices() {
+    let cluster = Cluster::builder().routers(2).gateways(1).start().await;
+    let client: Client = cluster.gateway(0).connect("ana").await;
+    client.join("r").await;
+    let keep = async |data: &str| {
+        let stored = holdfast(&cluster, &["send", "room", "r", data, "--keep"], "").await;
+        assert!(stored.status.success(), "{stored:?}");
+    };
+    keep("1").await;
+    client.until_messages(1).await;
+    let old = client.frames_of("message").remove(0);
+
+    let said = answer(&cluster, &["doctor", "--new-epoch", "--json"]).await;
+
+    assert_eq!(said["before"], old["epoch"], "{said}");
+    let other: Client = cluster.gateway(0).connect("ben").await;
+    eventually("positions are of the new epoch", async || {
+        let ok = other.ok(json!({ "type": "join", "room": "elsewhere" })).await;
+        other.ok(json!({ "type": "leave", "room": "elsewhere" })).await;
+        if ok["position"]["epoch"] == said["epoch"] { Ok(()) } else { Err(ok.to_string()) }
+    })
+    .await;
+    keep("2").await;
+    client.until_messages(2).await;
+    let new = client.frames_of("message").remove(1);
+    assert_eq!((&new["epoch"], &new["data"]), (&said["epoch"], &json!(2)), "{new}");
+    let since = json!({ "epoch": old["epoch"], "seq": old["seq"] });
+    let ok = other.ok(json!({ "type": "join", "room": "r", "since": since })).await;
+    assert_eq!((&ok["recovered"], &ok["first"]["epoch"]), (&json!(false), &said["epoch"]), "{ok}");
+    client.ping().await;
+    assert_eq!(client.data(), [json!(1), json!(2)], "what was there before is no news");
 }
 
 #[tokio::test]

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use holdfast_protocol::position::Position;
-use holdfast_protocol::wire::Target as WireTarget;
+use holdfast_protocol::wire::{RouterBeat, Target as WireTarget};
 
 use super::stream::Info;
-use super::{HELD_MAX, Place, Resumer, Target, seq_of};
+use super::{DOUBTED_MS, HELD_MAX, Place, Resumer, Target, seq_of};
 use crate::clock::Now;
 use crate::hub::core::Hub;
 use crate::hub::edge::Edge;
@@ -163,6 +163,14 @@ impl Hub {
         }
     }
 
+    /// The same in a beat, which also tells of changes among the routers.
+    pub(in crate::hub) fn on_beat_mark(&mut self, now: Now, edge: &mut dyn Edge, beat: &RouterBeat) {
+        if self.routers.is_new_term(beat.term) {
+            self.doubt_safe(now);
+        }
+        self.on_mark(now, edge, beat.kept.as_ref());
+    }
+
     /// Where a target's members begin: after all that any live router had processed when it knew of the target.
     pub(in crate::hub) fn place_first(&mut self, now: Now, target: &Target) {
         let epoch = self.kept.epoch.as_ref();
@@ -174,14 +182,24 @@ impl Hub {
         }
     }
 
-    /// Where a connection stands that becomes a member now.
-    pub(in crate::hub) fn place_now(&mut self, target: &Target) -> Option<Position> {
-        // What a router had processed had reached this node, unless something was lost on the way.
-        let safe = if self.kept.reconcile.is_running() { 0 } else { self.kept.safe };
-        let held = self.kept.held.contains_key(target);
+    /// Copies may turn up late for a while.
+    pub(in crate::hub) const fn doubt_safe(&mut self, now: Now) {
+        self.kept.doubted_until_ms = now.ms + DOUBTED_MS;
+    }
+
+    /// Up to where all had reached this node, unless something was lost on the way.
+    fn trusted(&self, now: Now) -> u64 {
+        let is_doubted = self.kept.reconcile.is_running() || now.ms < self.kept.doubted_until_ms;
+        if is_doubted { 0 } else { self.kept.safe }
+    }
+
+    /// Where a connection stands that becomes a member now. What is told is not delivered again: in doubt, it is no more
+    /// than what the members have.
+    pub(in crate::hub) fn place_now(&mut self, now: Now, target: &Target) -> Option<Position> {
+        let (trusted, held) = (self.trusted(now), self.kept.held.contains_key(target));
         match self.roster.place(target.0, &target.1) {
             Some(Place::At(place)) => {
-                let seq = if held { *place } else { (*place).max(safe) };
+                let seq = if held { *place } else { (*place).max(trusted) };
                 self.position(seq)
             }
             Some(Place::Unknown(_) | Place::Open) | None => None,
@@ -189,14 +207,14 @@ impl Hub {
     }
 
     /// Whether nothing of the target's came after this position, as far as this node can tell without a read.
-    pub(in crate::hub) fn has_all_since(&mut self, target: &Target, since: &Position) -> bool {
+    pub(in crate::hub) fn has_all_since(&mut self, now: Now, target: &Target, since: &Position) -> bool {
         let certain = self.kept.is_of(since)
             && !self.kept.reconcile.is_running()
             && !self.kept.held.contains_key(target)
             && !self.kept.by_target.contains_key(target);
-        let safe = self.kept.safe;
+        let trusted = self.trusted(now);
         match self.roster.place(target.0, &target.1) {
-            Some(Place::At(place)) => certain && since.seq >= *place && since.seq <= (*place).max(safe),
+            Some(Place::At(place)) => certain && since.seq >= *place && since.seq <= (*place).max(trusted),
             Some(Place::Unknown(_) | Place::Open) | None => false,
         }
     }
@@ -230,13 +248,15 @@ impl Hub {
         }
     }
 
-    /// What the stream says of itself. A new epoch begins all places anew: everything in it is news.
+    /// What the stream says of itself. A new epoch begins all places anew: everything in it is news, but for what it says
+    /// is known from before.
     pub(super) fn learn_epoch(&mut self, now: Now, edge: &mut dyn Edge, info: &Info) {
         let Some(epoch) = info.epoch.clone().filter(|epoch| Some(epoch) != self.kept.epoch.as_ref()) else { return };
         tracing::info!(%epoch, "The stream of kept messages is another one now");
         self.kept.epoch = Some(epoch);
-        self.kept.safe = 0;
-        self.roster.reset_places(0);
+        let known = info.epoch_from.min(info.last);
+        self.kept.safe = known;
+        self.roster.reset_places(known);
         for shared in std::mem::take(&mut self.kept.held).into_values().flatten() {
             self.expect_nobody(now, &shared);
         }

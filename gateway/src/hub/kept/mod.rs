@@ -37,6 +37,9 @@ const READ_BYTES_MAX: usize = 16 * 1024 * 1024;
 const READ_MS: u64 = 5000;
 /// Messages that may be held behind a hole of one target.
 const HELD_MAX: usize = 4096;
+/// How long after a change among the routers, or a loss, copies may turn up late: that it is noticed, that heirs repeat them,
+/// and that what is missing is read back.
+const DOUBTED_MS: u64 = 10_000;
 /// Reads under way at once on the node; more are refused for now.
 const JOBS_MAX: usize = 4096;
 
@@ -60,6 +63,8 @@ pub(super) struct Kept {
     epoch: Option<Text>,
     /// Everything up to here had reached this node, as of the end of a turn without loss.
     safe: u64,
+    /// Until then something may still turn up that lies before it: routers came, went or were lost lately.
+    doubted_until_ms: u64,
     /// Reads for somebody, by number; those that catch up by target too.
     tasks: HashMap<u64, reads::Task, FxBuildHasher>,
     by_target: HashMap<Target, u64>,
@@ -77,6 +82,7 @@ impl Kept {
             stream,
             epoch: None,
             safe: 0,
+            doubted_until_ms: 0,
             tasks: HashMap::default(),
             by_target: HashMap::new(),
             next_task: 0,

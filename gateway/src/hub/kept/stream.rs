@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use holdfast_protocol::kept::{self, EPOCH_METADATA, Stored};
+use holdfast_protocol::kept::{self, EPOCH_FROM_METADATA, EPOCH_METADATA, Stored};
 use holdfast_protocol::subject::Subjects;
 use holdfast_protocol::wire::{Delivery, Text};
 use serde::Deserialize;
@@ -24,6 +24,8 @@ const NOT_FOUND: u16 = 404;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Info {
     pub(super) epoch: Option<Text>,
+    /// What is known from before the epoch: everything up to here.
+    pub(super) epoch_from: u64,
     pub(super) first: u64,
     pub(super) last: u64,
     /// Messages of the subject asked about.
@@ -115,6 +117,7 @@ impl Info {
         let raw: RawInfo = serde_json::from_slice(payload).ok()?;
         Some(Self {
             epoch: raw.config.metadata.get(EPOCH_METADATA).map(|epoch| epoch.as_str().into()),
+            epoch_from: raw.config.metadata.get(EPOCH_FROM_METADATA).and_then(|from| from.parse().ok()).unwrap_or(0),
             first: raw.state.first_seq,
             last: raw.state.last_seq,
             count: raw.state.subjects.unwrap_or_default().into_values().sum(),

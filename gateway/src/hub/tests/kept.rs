@@ -15,6 +15,7 @@ struct Stream {
     first: u64,
     messages: Vec<(u64, &'static str)>,
     per_subject_max: u64,
+    epoch_from: &'static str,
 }
 
 const ROOM: &str = "hf.keep.room.r";
@@ -22,14 +23,14 @@ const ROOM: &str = "hf.keep.room.r";
 impl Stream {
     fn of_room(sequences: &[u64]) -> Self {
         let messages = sequences.iter().map(|seq| (*seq, ROOM)).collect();
-        Self { epoch: "e1", first: 1, messages, per_subject_max: 1000 }
+        Self { epoch: "e1", first: 1, messages, per_subject_max: 1000, epoch_from: "0" }
     }
 
     fn info(&self, filter: &str) -> Value {
         let count = self.messages.iter().filter(|(_, subject)| *subject == filter).count();
         json!({
             "config": { "max_msgs_per_subject": self.per_subject_max, "deny_delete": true, "deny_purge": true,
-                        "metadata": { "holdfast-epoch": self.epoch } },
+                        "metadata": { "holdfast-epoch": self.epoch, "holdfast-epoch-from": self.epoch_from } },
             // Other subjects have come as far as routers say, at least.
             "state": { "first_seq": self.first, "last_seq": self.messages.last().map_or(0, |(seq, _)| *seq).max(10),
                        "subjects": { filter: count } },
@@ -523,6 +524,35 @@ fn a_later_member_stands_where_routers_are() {
 }
 
 #[test]
+fn nobody_is_told_of_a_place_behind_which_something_may_turn_up_late() {
+    let mut scene = Scene::member(10);
+    scene.copy(1, 12, 8);
+    scene.marks(30);
+    scene.packet(2, 1, vec![]);
+    scene.hub.note_safe(scene.now);
+    // A router has gone: what it had not forwarded comes from its heir, or from the stream.
+    let beat = RouterBeat {
+        router: router(1),
+        state: RouterState::Live,
+        number: 2,
+        term: 2,
+        live: vec![],
+        moving: false,
+        fences: vec![],
+        kept: Position::new("e1", 30),
+        capacity: Capacity::default(),
+    };
+    scene.hub.on_router_beat(scene.now, &mut scene.edge, beat.encode());
+    scene.told_shards();
+
+    scene.joins(2, "r");
+
+    assert_eq!(scene.granted()[0].start.position, position(12));
+    scene.copy(3, 20, 12);
+    assert_eq!(scene.delivered(), (vec![20], 0), "news for both");
+}
+
+#[test]
 fn another_epoch_is_believed_when_the_stream_says_so() {
     let mut scene = Scene::member(10);
     let Item::Deliver(mut other) = delivery(vec![Target::Room("r".into())], 1) else { unreachable!() };
@@ -535,6 +565,18 @@ fn another_epoch_is_believed_when_the_stream_says_so() {
     assert_eq!(scene.delivered(), (vec![1, 2], 0), "all of it is news");
     scene.copy(2, 11, 10);
     assert_eq!(scene.delivered(), (vec![], 0), "the old one's time is over");
+}
+
+#[test]
+fn what_an_epoch_has_from_before_it_is_no_news() {
+    let mut scene = Scene::member(10);
+    let Item::Deliver(mut other) = delivery(vec![Target::Room("r".into())], 1) else { unreachable!() };
+    other.kept = Some(Kept { epoch: "e2".into(), seq: 4, previous: 3 });
+    scene.packet(1, 1, vec![Item::Deliver(other)]);
+
+    scene.serve(&Stream { epoch: "e2", epoch_from: "3", ..Stream::of_room(&[1, 2, 3, 4]) });
+
+    assert_eq!(scene.delivered(), (vec![4], 0));
 }
 
 #[test]
