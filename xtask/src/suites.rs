@@ -29,6 +29,8 @@ pub(crate) enum Suite {
     Workloads,
     /// `deploy/compose.yaml` as processes, with HAProxy and Prometheus from this machine: dashboards and alerts, live.
     Compose,
+    /// The files of `deploy/balancers` under the balancers that are installed.
+    Balancers,
     /// The last stage of the image, and each program in it.
     Image,
     /// Traces into a real OpenTelemetry collector; needs Go to build one.
@@ -55,6 +57,7 @@ pub(crate) fn run(suite: Suite, arguments: &[String]) -> Result<ExitCode> {
         Suite::Chart => chart::run(arguments)?,
         Suite::Workloads => boxes::run("workloads")?,
         Suite::Compose => boxes::run("compose")?,
+        Suite::Balancers => boxes::run("balancers")?,
         Suite::Image => boxes::run("image")?,
         Suite::Faults => faults::run(arguments)?,
         Suite::Traces => traces::run(arguments)?,

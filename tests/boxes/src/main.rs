@@ -1,9 +1,10 @@
-//! Runs what ships as it ships: the chart's rendered pods, `deploy/compose.yaml`, the image.
+//! Runs what ships as it ships: the chart's rendered pods, `deploy/compose.yaml`, the files of `deploy/balancers`, the image.
 //!
 //! Each part is a process in namespaces of its own, as a container engine would make them: the same files at the same
 //! paths, the same command, variables, user, name and address, a root that is read-only, no capabilities. Nothing of a
 //! file is rewritten. What an engine adds beyond that (cgroups, seccomp) is not here. Exit status 77: a tool is missing.
 
+mod balancers;
 mod compose;
 mod container;
 mod image;
@@ -20,7 +21,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context as _, Result};
 
-const USAGE: &str = "usage: holdfast-boxes workloads|compose|image";
+const USAGE: &str = "usage: holdfast-boxes workloads|compose|balancers|image";
 
 /// What a skipped suite exits with.
 const SKIPPED: u8 = 77;
@@ -58,6 +59,7 @@ fn main() -> Result<ExitCode> {
         match suite {
             "workloads" => workloads::run().await,
             "compose" => compose::run().await,
+            "balancers" => balancers::run().await,
             "image" => image::run().await,
             _ => Err(anyhow::anyhow!(USAGE)),
         }

@@ -24,7 +24,14 @@ impl Certificate {
     /// # Panics
     /// If it cannot be made or written.
     pub fn make(folder: &Path) -> Self {
-        let names = ["127.0.0.1".to_owned(), "localhost".to_owned()];
+        Self::of(folder, ["127.0.0.1".to_owned(), "localhost".to_owned()])
+    }
+
+    /// Makes one in `folder` for these names and addresses.
+    ///
+    /// # Panics
+    /// If it cannot be made or written.
+    pub fn of(folder: &Path, names: impl Into<Vec<String>>) -> Self {
         let made = rcgen::generate_simple_self_signed(names).expect("make a certificate");
         let (certificate, key) = (folder.join("certificate.pem"), folder.join("key.pem"));
         std::fs::write(&certificate, made.cert.pem()).expect("write the certificate");

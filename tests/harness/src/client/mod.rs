@@ -41,6 +41,7 @@ pub const BARE: &str = "holdfast.v1.bare";
 #[derive(Debug, Clone)]
 pub struct Connect {
     address: SocketAddr,
+    host: Option<String>,
     path: String,
     headers: Vec<(String, String)>,
     protocols: Vec<String>,
@@ -58,6 +59,7 @@ impl Connect {
     pub fn to(address: SocketAddr) -> Self {
         Self {
             address,
+            host: None,
             path: "/ws/chat".to_owned(),
             headers: Vec::new(),
             protocols: vec![JSON.to_owned()],
@@ -82,6 +84,13 @@ impl Connect {
     #[must_use]
     pub fn bearer(self, token: &str) -> Self {
         self.header("Authorization", &format!("Bearer {token}"))
+    }
+
+    /// Another `Host` than the address: what a proxy in front routes by.
+    #[must_use]
+    pub fn host(mut self, host: &str) -> Self {
+        self.host = Some(host.to_owned());
+        self
     }
 
     /// One more request header.
@@ -248,7 +257,8 @@ impl Connect {
         let mut request = format!(
             "GET {} HTTP/1.1\r\nHost: {}\r\nUpgrade: websocket\r\nConnection: keep-alive, Upgrade\r\n\
              Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n",
-            self.path, self.address
+            self.path,
+            self.host.clone().unwrap_or_else(|| self.address.to_string())
         );
         if !self.protocols.is_empty() {
             request.push_str(&format!("Sec-WebSocket-Protocol: {}\r\n", self.protocols.join(", ")));
