@@ -17,6 +17,9 @@ use super::{Phase, Router};
 /// How far back facts of a dead owner are repeated before it was last heard: what it may not have sent any more.
 const FACTS_REPEATED_MS: u64 = 300;
 
+/// Our voice may be missing for so long before that is noticed.
+const HOLD_NOTICED_MS: u64 = 50;
+
 impl Router {
     pub(super) fn bus_up(&mut self, now: Now, max_payload: usize) {
         self.fleet.set_max_payload(max_payload);
@@ -83,10 +86,13 @@ impl Router {
         }
         match (self.is_proven(now), self.holding_since_ms) {
             (true, None) => {}
-            (true, Some(_)) => {
+            (true, Some(since_ms)) => {
                 self.holding_since_ms = None;
                 self.membership.pardon(now.ms);
                 self.fleet.pardon(now.ms);
+                // What happened meanwhile to keys of ours is still ours to tell.
+                let (since_ms, lane) = (since_ms.saturating_sub(HOLD_NOTICED_MS), self.handover.lane(Lane::Ctl));
+                self.presence.take_over(since_ms, |partition| lane.speaks(partition));
             }
             (false, None) => {
                 self.holding_since_ms = Some(now.ms);

@@ -266,6 +266,21 @@ fn routers_that_start_together_never_own_the_same() {
 }
 
 #[test]
+fn what_happens_while_a_router_holds_is_told_when_it_goes_on() {
+    let mut world = World::live(1, 1);
+    world.members[0].deaf = true;
+    world.run(600);
+    world.members[0].deaf = false;
+    world.up(0, "ana");
+    assert!(world.facts().is_empty(), "it does not hear itself");
+
+    world.run(300);
+
+    let facts: Vec<_> = world.facts().into_iter().map(|(subject, _)| subject).collect();
+    assert_eq!(facts, ["hf.event.user.online.ana"]);
+}
+
+#[test]
 fn packets_are_numbered_without_holes_per_router() {
     let mut world = World::live(2, 1);
     users(&mut world, 50);
