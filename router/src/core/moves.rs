@@ -1,5 +1,5 @@
 //! Orderly moves as this router takes part in them: when it comes and goes, what it does with steps and reports, and what
-//! it tells its heirs. What a move is: [`handover`](super::handover).
+//! it tells its heirs. What a move is: [`handover`].
 
 use holdfast_protocol::id::NodeId;
 use holdfast_protocol::token;
