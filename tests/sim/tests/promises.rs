@@ -15,7 +15,12 @@ fn check(seed: u64) {
     }
 }
 
-// Not all seeds hold yet: about a fourth, 6 among them, tell of kept messages in trouble (README.md).
+// The first eight seeds. Of the first forty, 12, 27, 31, 36 and 37 do not hold yet (README.md, "Known to be open").
+#[test]
+fn promises_hold_for_seed_1() {
+    check(1);
+}
+
 #[test]
 fn promises_hold_for_seed_2() {
     check(2);
@@ -27,23 +32,28 @@ fn promises_hold_for_seed_3() {
 }
 
 #[test]
-fn promises_hold_for_seed_5() {
-    check(5);
-}
-
-#[test]
 fn promises_hold_for_seed_4() {
     check(4);
 }
 
 #[test]
-fn promises_hold_for_seed_9() {
-    check(9);
+fn promises_hold_for_seed_5() {
+    check(5);
 }
 
 #[test]
-fn promises_hold_for_seed_11() {
-    check(11);
+fn promises_hold_for_seed_6() {
+    check(6);
+}
+
+#[test]
+fn promises_hold_for_seed_7() {
+    check(7);
+}
+
+#[test]
+fn promises_hold_for_seed_8() {
+    check(8);
 }
 
 #[test]
