@@ -6,64 +6,21 @@
 
 use std::sync::Arc;
 
-use holdfast_protocol::id::ConnectionId;
 use holdfast_protocol::kept;
 use holdfast_protocol::position::{Position, Recovery, Start};
 use holdfast_protocol::subject::Subjects;
 use holdfast_protocol::wire::{Target as WireTarget, Text};
 
 use super::reads::Task;
+use super::resumer::Resumer;
 use super::stream::{self, Info, Read, Step};
 use super::{JOBS_MAX, Place, READ_MESSAGES_MAX, Target, seq_of};
 use crate::clock::Now;
 use crate::hub::core::Hub;
 use crate::hub::edge::{Edge, Publication, Received};
 use crate::hub::roster::Kind;
-use crate::link::{ConnRef, Granted, JoinFor, Replay, SharedDelivery, ToShard};
+use crate::link::{Granted, Replay, SharedDelivery, ToShard};
 use crate::session::{Failure, Outcome};
-
-/// Who waits for a target to catch up, and from where.
-#[derive(Debug)]
-pub(in crate::hub) enum Resumer {
-    /// A join with `since`.
-    Join { conn: ConnRef, on_behalf: JoinFor, room: Arc<str>, since: u64 },
-    /// The first binding with `since`.
-    Bind { conn: ConnRef, id: ConnectionId, user: Arc<str>, since: u64 },
-    /// A connection that was paused.
-    Replay { conn: ConnRef, room: Option<Arc<str>>, since: u64 },
-    /// The target itself: a hole behind this place.
-    Hole { since: u64 },
-    /// The target itself: somebody came who has seen more than this place, so that there may be a hole behind it.
-    Suspicion { since: u64 },
-}
-
-impl Resumer {
-    const fn since(&self) -> u64 {
-        match self {
-            Self::Join { since, .. }
-            | Self::Bind { since, .. }
-            | Self::Replay { since, .. }
-            | Self::Hole { since }
-            | Self::Suspicion { since } => *since,
-        }
-    }
-
-    const fn is_of_target(&self) -> bool {
-        matches!(self, Self::Hole { .. } | Self::Suspicion { .. })
-    }
-
-    /// The same for a stream in which its position means nothing.
-    fn without_position(mut self) -> Self {
-        match &mut self {
-            Self::Join { since, .. }
-            | Self::Bind { since, .. }
-            | Self::Replay { since, .. }
-            | Self::Hole { since }
-            | Self::Suspicion { since } => *since = u64::MAX,
-        }
-        self
-    }
-}
 
 /// How often a batch is asked for again where the replica that answered had less than the leader. Each time another one
 /// may answer.
@@ -105,6 +62,8 @@ pub(super) struct Job {
     live: Vec<Arc<SharedDelivery>>,
     /// More live copies came than are noted: nobody can be served.
     overrun: bool,
+    /// The target was left and came anew meanwhile: copies went past this node that are neither read nor noted.
+    is_broken: bool,
     resumers: Vec<Resumer>,
     /// Those who came when the read had begun behind their position.
     late: Vec<Resumer>,
@@ -157,6 +116,7 @@ impl Hub {
             from: 0,
             live: Vec::new(),
             overrun: false,
+            is_broken: false,
             resumers,
             late: Vec::new(),
         };
@@ -177,8 +137,14 @@ impl Hub {
         let (info, oldest) = (job.info.clone(), job.oldest);
         let whole = whole && !job.overrun;
         let covers = |since: u64| whole && info.as_ref().is_some_and(|info| info.covers(since, oldest));
+        // What is held behind a hole goes to the members with it, and to those who wait from here.
+        let held = self.kept.held.get(&job.target).cloned().unwrap_or_default();
         // The hole first: it moves the target's place.
         let mut resumers = Vec::new();
+        if job.is_broken {
+            // They are of the new members, or wait for what only a new read can tell.
+            job.late.splice(0..0, job.resumers.extract_if(.., |resumer| !resumer.is_of_target()));
+        }
         for resumer in job.resumers {
             match resumer {
                 Resumer::Hole { since } => self.fill_hole(now, edge, &job.target, &messages, covers(since)),
@@ -193,6 +159,7 @@ impl Hub {
             }
         }
         messages.append(&mut job.live);
+        messages.extend(held);
         messages.sort_by_key(|shared| seq_of(&shared.delivery));
         messages.dedup_by_key(|shared| seq_of(&shared.delivery));
         let place = match self.roster.place(kind, &name) {
@@ -368,6 +335,13 @@ impl super::Kept {
         match self.tasks.get_mut(self.by_target.get(target)?)? {
             Task::CatchUp(job) => Some(job),
             Task::Page(_) => None,
+        }
+    }
+
+    /// The target's place is set anew, past what came meanwhile.
+    pub(super) fn note_break(&mut self, target: &Target) {
+        if let Some(job) = self.job_of(target) {
+            job.is_broken = true;
         }
     }
 

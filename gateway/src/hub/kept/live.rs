@@ -179,6 +179,7 @@ impl Hub {
             && let Place::Unknown(seen) = *place
         {
             *place = mark.map_or(Place::Open, |mark| Place::At(seen.max(mark)));
+            self.kept.note_break(target);
         }
     }
 

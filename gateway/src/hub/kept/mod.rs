@@ -5,14 +5,15 @@
 //! notices. Clients that resume are served from the same kind of read, one per target however many resume. All of it is
 //! synchronous: reads are requests over the hub's inbox.
 //!
-//! Reading order: stream (requests and answers of JetStream), reads (the loop of those under way), job (one catching-up of
-//! a target), history, live (copies as they come), reconcile (after losses that no later copy would show).
+//! Reading order: stream (requests and answers of JetStream), reads (the loop of those under way), resumer and job (one
+//! catching-up of a target), history, live (copies as they come), reconcile (after losses that no later copy would show).
 
 mod history;
 mod job;
 mod live;
 mod reads;
 mod reconcile;
+mod resumer;
 mod stream;
 
 use std::sync::Arc;
@@ -24,7 +25,7 @@ use rustc_hash::FxBuildHasher;
 
 use super::roster::Kind;
 use crate::link::SharedDelivery;
-pub(super) use job::Resumer;
+pub(super) use resumer::Resumer;
 
 /// A user or a room.
 pub(super) type Target = (Kind, Arc<str>);

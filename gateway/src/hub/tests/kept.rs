@@ -266,6 +266,51 @@ fn who_has_seen_more_than_a_look_under_way_is_looked_at_anew() {
 }
 
 #[test]
+fn who_resumes_gets_what_is_held_behind_a_hole_too() {
+    let mut scene = Scene::member(10);
+    scene.joins_since(2, "e1", 4);
+    // The stream was looked at and read when a copy comes whose predecessor has not reached the members.
+    for _look_last_and_two_batches in 0..4 {
+        scene.serve_once(&Stream::of_room(&[3, 5, 12, 15, 17]));
+    }
+    scene.copy(1, 20, 17);
+
+    scene.serve(&Stream::of_room(&[3, 5, 12, 15, 17, 20]));
+
+    let told = scene.told_shards();
+    let granted: Vec<_> = told
+        .iter()
+        .filter_map(|(_, message)| match message {
+            ToShard::Joined { result: Ok(granted), .. } => Some((granted.start.position.clone(), replayed(granted))),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(granted, [(position(20), vec![5, 12, 15, 17, 20])]);
+}
+
+#[test]
+fn who_enters_anew_while_the_last_ones_hole_is_read_misses_nothing_that_went_past_the_node() {
+    let mut scene = Scene::member(10);
+    scene.copy(1, 17, 15);
+    for _look_last_and_two_batches in 0..4 {
+        scene.serve_once(&Stream::of_room(&[12, 15, 17]));
+    }
+    scene.says(ToHub::Leave { shard: 0, room: "r".into(), cause: Cause::Close });
+    scene.passes(5);
+    // Nobody is there: 20 is for other nodes alone.
+    scene.marks(25);
+    scene.joins_since(3, "e1", 12);
+    scene.passes(5);
+    let batches = scene.batches();
+    scene.acks(1, batches.last().expect("it came anew").seq);
+
+    scene.serve(&Stream::of_room(&[12, 15, 17, 20, 25]));
+
+    let granted = scene.granted();
+    assert_eq!((granted[0].start.position.clone(), replayed(&granted[0])), (position(25), vec![15, 17, 20, 25]));
+}
+
+#[test]
 fn a_replica_that_lags_is_asked_again() {
     let (stream, replica) = (Stream::of_room(&[3, 5, 8, 12]), Stream::of_room(&[3, 5]));
 
