@@ -122,7 +122,7 @@ impl Scenario {
             Self::Growth(args) => growth::run(args, sheet).await,
             Self::Cluster(args) => cluster::run(args, sheet).await,
             Self::Peers(args) => peers::run(args, sheet).await,
-            Self::Smoke(args) => smoke::run(args, sheet).await,
+            Self::Smoke(args) => smoke::run(args),
             Self::Render(args) => render::run(args),
             Self::Compare { new, old } => compare(new, old),
             Self::Worker => worker::run(),

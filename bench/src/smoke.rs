@@ -1,13 +1,15 @@
 //! Every scenario, as small as it can be: that each still runs and that every delivery is right. No figure matters.
 
-use std::future::Future;
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::Instant;
 
 use anyhow::{bail, ensure};
-use clap::{Args, Parser as _};
+use clap::Args;
 
 use crate::load::token;
-use crate::report::{Sheet, note};
-use crate::{Cli, Scenario};
+use crate::report::note;
 
 /// What is to be shown.
 #[derive(Debug, Clone, Args)]
@@ -18,9 +20,10 @@ pub(crate) struct SmokeArgs {
 }
 
 /// As they are typed; every option that makes a scenario what it is appears once.
-const RUNS: [&str; 15] = [
+const RUNS: [&str; 16] = [
     "idle --from 50 --to 150 --only plain-room,tls --heartbeat-seconds 1",
-    "fanout --sockets 1,20 --bytes 16,16384 --dialect json,bare,stomp,sockjs,stomp-sockjs --pace single,backlog --deliveries 400 --rounds 1",
+    "fanout --sockets 20 --bytes 16 --dialect json,bare,stomp,sockjs,stomp-sockjs --pace single,backlog --deliveries 400 --rounds 1",
+    "fanout --sockets 1 --bytes 16384 --dialect json,stomp,sockjs --pace single,backlog --deliveries 400 --rounds 1",
     "fanout --sockets 10 --tls --pace double,burst --deliveries 2000 --rounds 1",
     "route --users 50 --messages 3000 --window 400 --seconds 1 --load 50 --rounds 1",
     "route --users 50 --messages 3000 --window 400 --seconds 1 --load 10 --rounds 1 --routers 2 --gateways 2",
@@ -36,31 +39,57 @@ const RUNS: [&str; 15] = [
     "cluster --nodes 3 --connections 20 --rate 100 --seconds 1 --rooms 2 --openers 1",
 ];
 
-/// Runs them all, one after the other.
+/// How many at a time: most of what they do is wait for a fleet to be ready.
+const AT_ONCE: usize = 4;
+
+/// Runs them all, a few at a time, each in a process of its own.
 ///
 /// # Errors
-/// The first that fails, by its name.
-pub(crate) async fn run(args: &SmokeArgs, sheet: &mut Sheet) -> anyhow::Result<()> {
-    token::plant(args.planted);
-    for line in RUNS {
-        // Nobody sends a message in these.
-        if args.planted && (line.starts_with("idle") || line.starts_with("handshake")) {
-            continue;
+/// All that failed, by their names.
+pub(crate) fn run(args: &SmokeArgs) -> anyhow::Result<()> {
+    // Nobody sends a message in some.
+    let is_silent = |line: &str| line.starts_with("idle") || line.starts_with("handshake");
+    let lines = Mutex::new(RUNS.iter().filter(|line| !args.planted || !is_silent(line)));
+    let failed = Mutex::new(Vec::new());
+    thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(|| {
+                while let Some(line) = next(&lines) {
+                    if let Err(error) = one(line, args.planted) {
+                        note(&format!("FAILED {line}: {error:#}"));
+                        failed.lock().unwrap_or_else(PoisonError::into_inner).push(*line);
+                    }
+                }
+            });
         }
-        note(line);
-        let cli = Cli::try_parse_from(std::iter::once("holdfast-bench").chain(line.split(' ')))?;
-        let scenario: &Scenario = &cli.scenario;
-        // A scenario that holds this one must have a size that is known.
-        let running: std::pin::Pin<Box<dyn Future<Output = anyhow::Result<()>> + '_>> = Box::pin(scenario.run(sheet));
-        match running.await {
-            Ok(()) if args.planted => bail!("{line}: did not notice a wrong delivery"),
-            Err(error) if args.planted => {
-                let why = format!("{error:#}");
-                ensure!(why.contains("wrong delivery"), "{line}: failed of something else: {why}");
-                note(&format!("    noticed: {why}"));
-            }
-            other => other.map_err(|error| error.context(line))?,
-        }
+    });
+    let failed = failed.into_inner().unwrap_or_else(PoisonError::into_inner);
+    ensure!(failed.is_empty(), "{} of {} failed: {}", failed.len(), RUNS.len(), failed.join("; "));
+    Ok(())
+}
+
+fn next<T>(lines: &Mutex<impl Iterator<Item = T>>) -> Option<T> {
+    lines.lock().unwrap_or_else(PoisonError::into_inner).next()
+}
+
+/// One scenario. A planted wrong delivery must be what ends it.
+fn one(line: &str, planted: bool) -> anyhow::Result<()> {
+    let started = Instant::now();
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(line.split(' ')).stdin(Stdio::null());
+    if planted {
+        command.env(token::PLANTED, "1");
+    }
+    let output = command.output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    if planted {
+        ensure!(!output.status.success(), "did not notice a wrong delivery");
+        let noticed = said.lines().find(|line| line.contains("wrong delivery"));
+        let Some(noticed) = noticed else { bail!("failed of something else:\n{said}") };
+        note(&format!("{:>5.1} s  {line}\n         noticed: {noticed}", started.elapsed().as_secs_f64()));
+    } else {
+        ensure!(output.status.success(), "{}\n{said}", output.status);
+        note(&format!("{:>5.1} s  {line}", started.elapsed().as_secs_f64()));
     }
     Ok(())
 }
