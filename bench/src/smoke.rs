@@ -20,13 +20,14 @@ pub(crate) struct SmokeArgs {
 }
 
 /// As they are typed; every option that makes a scenario what it is appears once.
-const RUNS: [&str; 16] = [
+const RUNS: [&str; 17] = [
     "idle --from 50 --to 150 --only plain-room,tls --heartbeat-seconds 1",
     "fanout --sockets 20 --bytes 16 --dialect json,bare,stomp,sockjs,stomp-sockjs --pace single,backlog --deliveries 400 --rounds 1",
     "fanout --sockets 1 --bytes 16384 --dialect json,stomp,sockjs --pace single,backlog --deliveries 400 --rounds 1",
     "fanout --sockets 10 --tls --pace double,burst --deliveries 2000 --rounds 1",
     "route --users 50 --messages 3000 --window 400 --seconds 1 --load 50 --rounds 1",
     "route --users 50 --messages 3000 --window 400 --seconds 1 --load 10 --rounds 1 --routers 2 --gateways 2",
+    "route --users 50 --messages 3000 --window 400 --seconds 1 --load 10 --rounds 1 --routers 2 --sections 2",
     "upstream --clients 4 --messages 2000 --rounds 1",
     "handshake --connections 30 --openers 4 --rounds 1",
     "storm --clients 60 --nodes 2 --openers 8 --rounds 1",

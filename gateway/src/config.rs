@@ -240,6 +240,7 @@ pub const SERVICE: Service<GatewaySettings> = Service {
     foreign: &[
         "roster",
         "rooms",
+        "sections",
         "service",
         "kept.max_age",
         "kept.max_per_subject",

@@ -126,6 +126,7 @@ fn router_beat() -> RouterBeat {
         fences: vec![Fence { router: router(), term: 4 }],
         kept: Position::new("e1", 17),
         capacity: Capacity { takers: 3, spare_handshakes: 1500, leaving: 900, rate_milli: 33_333 },
+        sections: 1,
     }
 }
 

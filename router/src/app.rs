@@ -52,12 +52,22 @@ pub enum AppError {
 
 /// Runs a router until it is told to end.
 pub fn main(loaded: &Loaded<RouterSettings>) -> ExitCode {
-    let node = NodeId::router(random::bytes());
+    let node = draw_id(&loaded.settings);
     match run(node, loaded) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(error = %chain(&error), "Router failed");
             ExitCode::FAILURE
+        }
+    }
+}
+
+/// An id that says which section we are of.
+fn draw_id(settings: &RouterSettings) -> NodeId {
+    loop {
+        let node = NodeId::router(random::bytes());
+        if settings.sections().of_router(node) == settings.sections.index {
+            return node;
         }
     }
 }

@@ -10,6 +10,7 @@ use holdfast_daemon::telemetry::TraceSettings;
 use holdfast_protocol::subject::Subjects;
 
 use crate::core::announce::Pattern;
+use crate::core::sections::Sections;
 use crate::core::settings::{NODE_LATE_MS, Settings};
 
 holdfast_daemon::settings! {
@@ -21,6 +22,8 @@ holdfast_daemon::settings! {
         pub admin: AdminSettings = "127.0.0.1:9091",
         /// Who is connected, and when they no longer are.
         pub roster: RosterSettings,
+        /// Which of the sends it hears, where the fleet's routers are many.
+        pub sections: SectionSettings,
         /// Facts about rooms.
         pub rooms: RoomSettings,
         /// The queries as a NATS micro service.
@@ -43,6 +46,17 @@ holdfast_daemon::settings! {
         pub node_timeout: Duration = "10s",
         /// How long after a user's last connection went the user counts as offline.
         pub linger: Duration = "5s",
+    }
+}
+
+holdfast_daemon::settings! {
+    /// Which of the sends to users and rooms this router hears. Where one core no longer reads all sends of the fleet, NATS
+    /// maps them to sections, each with routers of its own.
+    pub struct SectionSettings {
+        /// How many there are: 1, 2, 4, 8, 16, 32 or 64, the same for all routers of the fleet. NATS must map accordingly.
+        pub count: usize = "1",
+        /// The number of this router's, from 0.
+        pub index: usize = "0",
     }
 }
 
@@ -151,6 +165,13 @@ fn rules(settings: &RouterSettings, problems: &mut Problems) {
             problems.add("rooms.announce", format!("{pattern:?} is no pattern: ** may only be the last segment"));
         }
     }
+    let sections = &settings.sections;
+    if Sections::new(sections.count).is_none() {
+        problems.add("sections.count", "must be 1, 2, 4, 8, 16, 32 or 64");
+    }
+    if sections.index >= sections.count {
+        problems.add("sections.index", "must be below sections.count");
+    }
     let kept = &settings.kept;
     if !plain(&kept.stream) {
         problems.add("kept.stream", "must be letters, digits, _ and -");
@@ -183,10 +204,16 @@ fn millis(duration: Duration) -> u64 {
 }
 
 impl RouterSettings {
+    /// How the fleet's routers are split; the rules have seen to it that they can be.
+    pub fn sections(&self) -> Sections {
+        Sections::new(self.sections.count).unwrap_or(Sections::ONE)
+    }
+
     /// What the core needs of them.
     pub fn core(&self, hash_seed: u64) -> Settings {
         Settings {
             subjects: Subjects::new(&self.bus.prefix),
+            sections: self.sections(),
             node_timeout_ms: millis(self.roster.node_timeout),
             linger_ms: millis(self.roster.linger),
             announce: self.rooms.announce.iter().filter_map(|pattern| Pattern::parse(pattern)).collect(),
@@ -230,6 +257,8 @@ mod tests {
             ("bus.prefix", "HOLDFAST_BUS__PREFIX", "a..b"),
             ("service.name", "HOLDFAST_SERVICE__NAME", "a b"),
             ("roster.node_timeout", "HOLDFAST_ROSTER__NODE_TIMEOUT", "1s"),
+            ("sections.count", "HOLDFAST_SECTIONS__COUNT", "3"),
+            ("sections.index", "HOLDFAST_SECTIONS__INDEX", "1"),
             ("rooms.announce", "HOLDFAST_ROOMS__ANNOUNCE", "**/x"),
             ("kept.replicas", "HOLDFAST_KEPT__REPLICAS", "6"),
             ("kept.duplicate_window", "HOLDFAST_KEPT__MAX_AGE", "1s"),

@@ -52,6 +52,11 @@ pub struct Inlets {
 pub struct Work {
     commands: Subscription,
     sends: Subscription,
+    /// Sends that NATS maps to our section; `None` where there is only one.
+    section: Option<Subscription>,
+    /// The subject on which one of those was published.
+    published: String,
+    subjects: Subjects,
     queries: Subscription,
     find: Subscription,
     /// `None` where nothing is kept.
@@ -152,10 +157,17 @@ impl Work {
     ///
     /// # Errors
     /// The client takes no more subscriptions.
-    pub async fn open(bus: &Bus, subjects: &Subjects, kept: bool) -> Result<Self, BusError> {
+    pub async fn open(bus: &Bus, subjects: &Subjects, section: Option<usize>, kept: bool) -> Result<Self, BusError> {
+        let section = match section {
+            Some(section) => Some(bus.subscribe(subjects.section_all(section), "send").await?),
+            None => None,
+        };
         let kept = if kept { Some(bus.subscribe(subjects.kept_all(), "kept").await?) } else { None };
         Ok(Self {
             kept,
+            section,
+            published: String::new(),
+            subjects: subjects.clone(),
             commands: bus.subscribe(subjects.ctl_all(), "ctl").await?,
             sends: bus.subscribe(subjects.send_all(), "send").await?,
             queries: bus.queue_subscribe(subjects.query(">"), QUEUE_GROUP.to_owned(), "query").await?,
@@ -164,9 +176,17 @@ impl Work {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>, reading: &mut Reading<'_>, budget: &mut Budget, found: &mut Found) {
-        let Self { commands, sends, queries, find, kept } = self;
+        let Self { commands, sends, section, published, subjects, queries, find, kept } = self;
         budget.take(commands, cx, REQUESTS_PER_TURN, found, |message| reading.requested(&message, Traffic::Ctl));
         budget.take(sends, cx, SENDS_PER_TURN, found, |message| reading.requested(&message, Traffic::Send));
+        if let Some(section) = section {
+            *budget = Budget::new();
+            budget.take(section, cx, SENDS_PER_TURN, found, |message| {
+                if subjects.published(&message.subject, published) {
+                    reading.requested_on(&message, published, Traffic::SectionSend);
+                }
+            });
+        }
         // The others have a share of their own: a flood of sends must not shut them out.
         *budget = Budget::new();
         if let Some(kept) = kept {
@@ -254,6 +274,7 @@ fn take(
 enum Traffic {
     Ctl,
     Send,
+    SectionSend,
     Query,
     Kept,
 }
@@ -286,22 +307,24 @@ impl Reading<'_> {
     }
 
     fn requested(&mut self, message: &Message, traffic: Traffic) {
+        self.requested_on(message, &message.subject, traffic);
+    }
+
+    /// `subject` is that on which it was published.
+    fn requested_on(&mut self, message: &Message, subject: &str, traffic: Traffic) {
         let span = match traffic {
-            Traffic::Ctl | Traffic::Send => traces::begin(message, &message.subject),
+            Traffic::Ctl | Traffic::Send | Traffic::SectionSend => traces::begin(message, subject),
             Traffic::Kept => traces::begin(message, kept_subject(message)),
             Traffic::Query => None,
         };
         let before = span.as_ref().map(|_| Handled::by(self.router));
         let headers = Continued::new(message.headers.as_ref(), span.as_ref());
-        let request = Request {
-            subject: &message.subject,
-            reply: message.reply.as_deref(),
-            headers: &headers,
-            payload: &message.payload,
-        };
+        let request =
+            Request { subject, reply: message.reply.as_deref(), headers: &headers, payload: &message.payload };
         let event = match traffic {
             Traffic::Ctl => Event::Ctl(request),
             Traffic::Send => Event::Send(request),
+            Traffic::SectionSend => Event::SectionSend(request),
             Traffic::Query => Event::Query(request),
             Traffic::Kept => Event::Kept(request),
         };

@@ -54,6 +54,9 @@ enum Announcement {
 /// The longest that the ready line waits for the router once the bus is connected.
 const ANNOUNCEMENT_DELAY_MAX_MS: u64 = 3_000;
 
+/// Why a router stays out that was told another number of sections than those at work.
+const MISFIT: &str = "others have more or fewer sections";
+
 /// The parts of the loop.
 pub struct Pump {
     bus: Bus,
@@ -79,6 +82,7 @@ pub struct Pump {
     actions: Vec<Action>,
     traces: Traces,
     left: bool,
+    was_misfit: bool,
 }
 
 impl std::fmt::Debug for Pump {
@@ -152,6 +156,7 @@ impl Pump {
             actions: Vec::new(),
             traces: Traces::default(),
             left: false,
+            was_misfit: false,
         })
     }
 
@@ -277,7 +282,11 @@ impl Pump {
             if gauges.live {
                 self.conditions.live.met();
             } else {
-                self.conditions.live.unmet("gathering rosters");
+                self.conditions.live.unmet(if gauges.misfit { MISFIT } else { "gathering rosters" });
+                if gauges.misfit && !self.was_misfit {
+                    tracing::warn!(reason = MISFIT, "Router stays out");
+                }
+                self.was_misfit = gauges.misfit;
             }
         }
         if self.node_subjects.len() > 4 * usize::try_from(gauges.nodes.iter().sum::<u64>()).unwrap_or(0) + 64 {

@@ -42,6 +42,9 @@ pub(crate) struct RouteArgs {
     pub(crate) routers: usize,
     #[arg(long, default_value_t = 1)]
     pub(crate) gateways: usize,
+    /// Sections that the routers are in, in turn: each router hears the sends to its own.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) sections: usize,
 }
 
 /// One way from a publisher to receivers.
@@ -147,7 +150,8 @@ fn micros_of(count: u64, rate: f64) -> u64 {
 /// # Errors
 /// A wrong delivery.
 pub(crate) async fn run(args: &RouteArgs, sheet: &mut Sheet) -> anyhow::Result<()> {
-    let shape = Shape { gateways: args.gateways, routers: args.routers, ..Shape::default() };
+    let (gateways, routers, sections) = (args.gateways, args.routers, args.sections);
+    let shape = Shape { gateways, routers, sections, ..Shape::default() };
     let fleet = Fleet::start(&shape).await?;
     let mut swarm = Swarm::new(1)?;
     // The `number`th client is at the gateway that has its turn.

@@ -18,6 +18,8 @@ use crate::load::greet::{Json, Rooms, user};
 pub(crate) struct Shape {
     pub(crate) gateways: usize,
     pub(crate) routers: usize,
+    /// Into how many the routers are split, in turn.
+    pub(crate) sections: usize,
     pub(crate) tls: bool,
     /// Each gateway has one shard on the server's core; everything else is on the load's.
     pub(crate) bound: bool,
@@ -26,7 +28,7 @@ pub(crate) struct Shape {
 
 impl Default for Shape {
     fn default() -> Self {
-        Self { gateways: 1, routers: 1, tls: false, bound: false, settings: Vec::new() }
+        Self { gateways: 1, routers: 1, sections: 1, tls: false, bound: false, settings: Vec::new() }
     }
 }
 
@@ -54,6 +56,9 @@ impl Fleet {
         }
         for (name, value) in &shape.settings {
             builder = builder.gateway_setting(name, value);
+        }
+        if shape.sections > 1 {
+            builder = builder.sections(shape.sections);
         }
         if shape.tls {
             builder = builder.tls();

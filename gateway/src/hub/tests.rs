@@ -115,6 +115,7 @@ impl Scene {
             fences,
             kept: None,
             capacity: Capacity::default(),
+            sections: 1,
         };
         self.hub.on_router_beat(self.now, &mut self.edge, beat.encode());
     }

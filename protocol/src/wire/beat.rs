@@ -106,6 +106,8 @@ pub struct RouterBeat {
     pub kept: Option<Position>,
     /// What the fleet can take, as far as this router knows.
     pub capacity: Capacity,
+    /// Into how many sections the routers are split, as it was told: all must say the same.
+    pub sections: u64,
 }
 
 /// A cold router asks all nodes for their rosters; they answer on its own subject.
@@ -192,6 +194,7 @@ impl RouterBeat {
         w.u64(self.capacity.spare_handshakes);
         w.u64(self.capacity.leaving);
         w.u64(self.capacity.rate_milli);
+        w.u64(self.sections);
         buffer.freeze()
     }
 
@@ -215,8 +218,9 @@ impl RouterBeat {
         let kept = r.option(Reader::position)?;
         let capacity =
             Capacity { takers: r.u64()?, spare_handshakes: r.u64()?, leaving: r.u64()?, rate_milli: r.u64()? };
+        let sections = r.u64()?;
         r.end()?;
-        Ok(Self { router, state, number, term, live, moving, fences, kept, capacity })
+        Ok(Self { router, state, number, term, live, moving, fences, kept, capacity, sections })
     }
 }
 

@@ -16,16 +16,35 @@ pub enum Lane {
     Send,
     /// Commands.
     Ctl,
+    /// Sends to users and rooms that NATS maps to the section of routers they belong to.
+    Section,
 }
 
 impl Lane {
-    /// Where routers tell each other of orderly moves: among the messages that are moved.
-    pub fn moves(self, subjects: &Subjects) -> String {
-        let kind = match self {
-            Self::Send => "send",
-            Self::Ctl => "ctl",
-        };
-        format!("{}.{kind}.move", subjects.prefix())
+    /// Where routers in so many sections tell each other of orderly moves: among the messages that are moved.
+    pub fn moves(self, subjects: &Subjects, sections: usize) -> Vec<String> {
+        match self {
+            Self::Send => vec![subjects.join("send.move")],
+            Self::Ctl => vec![subjects.join("ctl.move")],
+            Self::Section => (0..sections).map(|section| subjects.join(&format!("int.send.{section}.move"))).collect(),
+        }
+    }
+
+    const fn code(self) -> u8 {
+        match self {
+            Self::Send => 0,
+            Self::Ctl => 1,
+            Self::Section => 2,
+        }
+    }
+
+    const fn from_code(code: u8) -> Result<Self, WireError> {
+        match code {
+            0 => Ok(Self::Send),
+            1 => Ok(Self::Ctl),
+            2 => Ok(Self::Section),
+            _ => Err(WireError::Malformed("the kind of messages that move")),
+        }
     }
 }
 
@@ -152,7 +171,7 @@ impl Handled {
         w.node(self.from);
         w.node(self.mover);
         w.u64(self.number);
-        w.bool(self.lane == Lane::Ctl);
+        w.u8(self.lane.code());
         w.list(&self.keys, |w, key| w.fixed_u64(*key));
         w.list(&self.lingering, |w, it| {
             w.text(it.user.as_str());
@@ -175,7 +194,7 @@ impl Handled {
             from: r.node()?,
             mover: r.node()?,
             number: r.u64()?,
-            lane: if r.bool()? { Lane::Ctl } else { Lane::Send },
+            lane: Lane::from_code(r.u8()?)?,
             keys: r.list(Reader::fixed_u64)?,
             lingering: r.list(|r| {
                 let (user, left_ms, node, seq) = (r.text()?, r.u64()?, r.node()?, r.u64()?);

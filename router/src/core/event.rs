@@ -58,6 +58,8 @@ pub enum Event<'a> {
     NodeMissing(NodeId),
     /// A message for connections.
     Send(Request<'a>),
+    /// The same, mapped by NATS to our section; named as it was published.
+    SectionSend(Request<'a>),
     /// A command.
     Ctl(Request<'a>),
     /// A query.

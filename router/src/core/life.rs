@@ -257,7 +257,11 @@ impl Router {
         }
         self.expire(now);
         match self.phase {
-            Phase::Joining { since_ms } if self.is_whole(now, since_ms) && self.may_begin(now, since_ms) => {
+            Phase::Joining { since_ms }
+                if self.is_whole(now, since_ms)
+                    && self.may_begin(now, since_ms)
+                    && !self.membership.is_misfit(now.ms) =>
+            {
                 self.go_live(now);
             }
             Phase::Leaving { since_ms } => {

@@ -9,6 +9,7 @@ use holdfast_protocol::id::NodeId;
 use holdfast_protocol::position::Position;
 use holdfast_protocol::wire::{Capacity, Fence, RouterBeat, RouterState};
 
+use super::sections::Sections;
 use super::settings::{ROUTER_SILENCE_MS, SELF_SILENCE_MS};
 
 /// Fences that are remembered: routers that crashed and never came back, the oldest forgotten first.
@@ -54,6 +55,7 @@ pub(super) struct Outcome {
 #[derive(Debug)]
 pub(super) struct Membership {
     me: NodeId,
+    sections: Sections,
     term: u64,
     /// The highest fence against us that we obeyed.
     obeyed: u64,
@@ -66,13 +68,16 @@ pub(super) struct Membership {
     heard_of_me: Option<RouterState>,
     peers: BTreeMap<NodeId, Peer>,
     fences: VecDeque<Fence>,
+    /// When a router was last heard that shares partitions and says that there are more or fewer sections.
+    misfit_ms: Option<u64>,
 }
 
 impl Membership {
     /// Knows nobody.
-    pub(super) const fn new(me: NodeId) -> Self {
+    pub(super) const fn new(me: NodeId, sections: Sections) -> Self {
         Self {
             me,
+            sections,
             term: 0,
             obeyed: 0,
             number: 0,
@@ -82,6 +87,7 @@ impl Membership {
             heard_of_me: None,
             peers: BTreeMap::new(),
             fences: VecDeque::new(),
+            misfit_ms: None,
         }
     }
 
@@ -148,6 +154,7 @@ impl Membership {
             fences: self.fences.iter().copied().collect(),
             kept,
             capacity: Capacity::default(),
+            sections: self.sections.count() as u64,
         }
     }
 
@@ -184,6 +191,11 @@ impl Membership {
         self.term = self.term.max(beat.term);
         if beat.router == self.me {
             self.hear_own(beat, &mut outcome);
+        } else if beat.sections != self.sections.count() as u64 {
+            // It owns other partitions than we think, and we other ones than it thinks: who was first stays.
+            if beat.state != RouterState::Joining {
+                self.misfit_ms = Some(now_ms);
+            }
         } else {
             self.hear_other(now_ms, beat, &mut outcome);
         }
@@ -283,6 +295,11 @@ impl Membership {
         self.fences.push_back(Fence { router, term: self.term + 1 });
     }
 
+    /// Whether routers are at work that say that there are more or fewer sections.
+    pub(super) fn is_misfit(&self, now_ms: u64) -> bool {
+        self.misfit_ms.is_some_and(|heard_ms| now_ms < heard_ms + ROUTER_SILENCE_MS)
+    }
+
     /// Whether one that comes before us joins too, and was heard lately: of several that find nobody, one begins.
     pub(super) fn joins_before_us(&self, now_ms: u64) -> bool {
         let lately = |peer: &Peer| peer.state == RouterState::Joining && now_ms < peer.heard_ms + JOINING_HEARD_MS;
@@ -311,7 +328,7 @@ mod tests {
 
     /// Two routers that know each other, both live at 0.
     fn pair() -> (Membership, Membership) {
-        let (mut a, mut b) = (Membership::new(router(1)), Membership::new(router(2)));
+        let (mut a, mut b) = (Membership::new(router(1), Sections::ONE), Membership::new(router(2), Sections::ONE));
         for _ in 0..2 {
             let (beat_a, beat_b) = (live_beat(&mut a, 0), live_beat(&mut b, 0));
             for membership in [&mut a, &mut b] {
@@ -324,7 +341,7 @@ mod tests {
 
     #[test]
     fn our_own_beat_must_have_come_back() {
-        let mut a = Membership::new(router(1));
+        let mut a = Membership::new(router(1), Sections::ONE);
         let beat = live_beat(&mut a, 100);
         assert!(!a.is_proven(100) && a.live().is_empty());
 
@@ -337,7 +354,7 @@ mod tests {
 
     #[test]
     fn beats_of_before_prove_nothing_after_a_restart() {
-        let mut a = Membership::new(router(1));
+        let mut a = Membership::new(router(1), Sections::ONE);
         let old = live_beat(&mut a, 100);
         a.restart(1000);
 
@@ -413,7 +430,7 @@ mod tests {
 
     #[test]
     fn of_several_that_join_the_first_goes_first() {
-        let (mut a, mut b) = (Membership::new(router(1)), Membership::new(router(2)));
+        let (mut a, mut b) = (Membership::new(router(1), Sections::ONE), Membership::new(router(2), Sections::ONE));
         let (first, second) = if a.me < b.me { (&mut a, &mut b) } else { (&mut b, &mut a) };
         let beats = [&mut *first, &mut *second].map(|it| it.beat(0, RouterState::Joining, (vec![], false), None));
         for beat in &beats {
@@ -440,5 +457,16 @@ mod tests {
         let joining = b.beat(10, RouterState::Joining, (vec![], false), None);
         assert_eq!(a.hear(20, &joining).change, Some(Change::Crash));
         assert_eq!(a.live(), [router(1)]);
+    }
+
+    #[test]
+    fn routers_that_know_other_sections_do_not_count() {
+        let several = Sections::new(2).expect("two");
+        let (mut a, mut b) = (Membership::new(router(1), Sections::ONE), Membership::new(router(2), several));
+        a.hear(0, &b.beat(0, RouterState::Joining, (vec![], false), None));
+        assert!(!a.is_misfit(0), "it is the newcomer that does not fit");
+        let outcome = a.hear(0, &live_beat(&mut b, 0));
+        assert!(outcome == Outcome::default() && a.live().is_empty());
+        assert!(a.is_misfit(ROUTER_SILENCE_MS - 1) && !a.is_misfit(ROUTER_SILENCE_MS));
     }
 }

@@ -7,6 +7,7 @@
 
 pub mod announce;
 pub mod event;
+pub mod sections;
 pub mod settings;
 pub mod tally;
 
@@ -115,6 +116,8 @@ pub struct Router {
 pub struct Gauges {
     /// Whether it handles what it owns.
     pub live: bool,
+    /// Whether it must not, for others say that there are more or fewer sections.
+    pub misfit: bool,
     /// Nodes that serve, that drain, and that are late.
     pub nodes: [u64; 3],
     /// Connections at the nodes' last beats.
@@ -144,9 +147,9 @@ impl Router {
             was_whole: false,
             beat_ms: 0,
             holding_since_ms: None,
-            membership: Membership::new(me),
-            ownership: Ownership::new(me),
-            handover: Handover::new(me, &settings.subjects),
+            membership: Membership::new(me, settings.sections),
+            ownership: Ownership::new(me, settings.sections),
+            handover: Handover::new(me, &settings),
             fleet: Fleet::new(me),
             table: Table::new(settings.hash_seed),
             presence: Presence::new(settings.linger_ms, settings.facts_max, settings.hash_seed),
@@ -166,6 +169,12 @@ impl Router {
     /// Its id.
     pub const fn id(&self) -> NodeId {
         self.me
+    }
+
+    /// Its section, where there are several.
+    pub fn section(&self) -> Option<usize> {
+        let sections = self.settings.sections;
+        sections.are_several().then(|| sections.of_router(self.me))
     }
 
     /// The nodes that have what a reserved name stands for.
@@ -189,7 +198,8 @@ impl Router {
             Event::Told(message) => self.on_told(now, message),
             Event::NodeAnswered(node) => self.on_node_answered(now, node),
             Event::NodeMissing(node) => self.on_node_missing(now, node),
-            Event::Send(request) => self.on_send(now, request),
+            Event::Send(request) => self.on_send(now, Lane::Send, request),
+            Event::SectionSend(request) => self.on_section_send(now, request),
             Event::Ctl(request) => self.on_ctl(now, request),
             Event::Query(request) => self.on_query(now, request),
             Event::Kept(request) => self.on_kept(now, request),
@@ -261,6 +271,7 @@ impl Router {
         }
         Gauges {
             live: self.is_live(),
+            misfit: self.membership.is_misfit(now_ms),
             nodes,
             connections: self.fleet.connections(),
             users: self.table.users() as u64,

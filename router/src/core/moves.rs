@@ -6,7 +6,7 @@ use holdfast_protocol::token;
 use holdfast_protocol::wire::{HandedOver, Handled, Item, Lane, Move, MoveStep, RouterBound};
 
 use super::event::{Action, Now, Request};
-use super::handover::{self, Decision, KINDS, Message, Mover};
+use super::handover::{self, Decision, Message, Mover};
 use super::settings::{BEAT_INTERVAL_MS, OWNERS_DIFFER_MS, OWNERS_HEARD_MS, OWNERS_UNSURE_MS};
 use super::tally::Dropped;
 use super::{Phase, Router};
@@ -55,7 +55,7 @@ impl Router {
             let request = Request { subject: &message.subject, reply, headers: &headers, payload: &message.payload };
             let at = Now { ms: now.ms, unix_ms: message.unix_ms };
             match kind {
-                Lane::Send => self.on_send(at, request),
+                Lane::Send | Lane::Section => self.on_send(at, kind, request),
                 Lane::Ctl => self.on_ctl(at, request),
             }
         }
@@ -115,7 +115,7 @@ impl Router {
     pub(super) fn lose_routers(&mut self, now: Now, gone: &[(NodeId, bool)]) -> u64 {
         let before = self.handover.lane(Lane::Ctl).mine();
         for (router, is_through) in gone {
-            for kind in KINDS {
+            for &kind in self.handover.kinds() {
                 let lane = self.handover.lane_mut(kind);
                 if *is_through && lane.orphan(now.ms, *router) {
                     continue;
@@ -130,7 +130,7 @@ impl Router {
 
     /// Tells heirs what was handled. To be called when the packets of it have been handed over.
     pub(super) fn tell_heirs(&mut self, now: Now) {
-        for kind in KINDS {
+        for &kind in self.handover.kinds() {
             for told in self.handover.lane_mut(kind).tell() {
                 let mut end = told.is_last.then(|| HandedOver {
                     packets: self.fleet.packets().collect(),
@@ -163,7 +163,7 @@ impl Router {
 
     /// What time brings for moves.
     pub(super) fn tick_moves(&mut self, now: Now) {
-        for kind in KINDS {
+        for &kind in self.handover.kinds() {
             let mut released = Vec::new();
             self.handover.lane_mut(kind).expire(now.ms, &mut released);
             self.release(kind, released);
@@ -224,7 +224,7 @@ impl Router {
             after.sort_unstable();
         }
         self.handover.number += 1;
-        self.handover.mover = Some(Mover::new(self.handover.number, (before, after), now.ms));
+        self.handover.mover = Some(Mover::new(self.handover.number, (before, after), self.handover.kinds(), now.ms));
         self.tell_step(MoveStep::Count);
     }
 
@@ -243,7 +243,7 @@ impl Router {
             }
             return;
         };
-        if step == MoveStep::Start && KINDS.iter().any(|kind| self.handover.lane(*kind).yields(id)) {
+        if step == MoveStep::Start && self.handover.kinds().iter().any(|kind| self.handover.lane(*kind).yields(id)) {
             step = MoveStep::Cancel;
         }
         if let Some(mover) = &mut self.handover.mover {
@@ -265,9 +265,10 @@ impl Router {
         let Some(mover) = &self.handover.mover else { return };
         let (before, after) = mover.sets.clone();
         let payload = Move { mover: self.me, number: mover.number, step, before, after }.encode();
-        for kind in KINDS {
-            let subject = self.handover.subject(kind).to_owned();
-            self.actions.push(Action::Publish { subject, payload: payload.clone() });
+        for kind in self.handover.kinds() {
+            for subject in self.handover.subjects(*kind) {
+                self.actions.push(Action::Publish { subject: subject.clone(), payload: payload.clone() });
+            }
         }
     }
 

@@ -5,6 +5,7 @@
 use holdfast_protocol::id::NodeId;
 use holdfast_protocol::limits::PARTITIONS;
 
+use super::sections::Sections;
 use super::settings::HANDOVER_MS;
 
 /// What is to be done for one partition. Times are monotonic milliseconds.
@@ -31,21 +32,22 @@ pub(super) struct Gained {
 #[derive(Debug)]
 pub(super) struct Ownership {
     me: NodeId,
+    sections: Sections,
     owners: [Option<NodeId>; PARTITIONS],
     duties: [Duty; PARTITIONS],
 }
 
 impl Ownership {
     /// Nothing is owned by anybody.
-    pub(super) const fn new(me: NodeId) -> Self {
-        Self { me, owners: [None; PARTITIONS], duties: [Duty::None; PARTITIONS] }
+    pub(super) const fn new(me: NodeId, sections: Sections) -> Self {
+        Self { me, sections, owners: [None; PARTITIONS], duties: [Duty::None; PARTITIONS] }
     }
 
     /// Follows a change of the live set; returns what became ours.
     pub(super) fn change(&mut self, now_ms: u64, live: &[NodeId]) -> Vec<Gained> {
         let mut gained = Vec::new();
         for partition in 0..PARTITIONS {
-            let owner = owner_of(partition, live);
+            let owner = self.sections.owner_of(partition, live);
             let before = std::mem::replace(&mut self.owners[partition], owner);
             let duty = &mut self.duties[partition];
             let ours = owner == Some(self.me);
@@ -83,22 +85,6 @@ impl Ownership {
     }
 }
 
-/// The live router with the highest weight for the partition.
-pub(super) fn owner_of(partition: usize, live: &[NodeId]) -> Option<NodeId> {
-    live.iter().copied().max_by_key(|router| (weight(*router, partition), *router))
-}
-
-/// A stable hash: routers of one fleet must agree on it over builds and machines.
-fn weight(router: NodeId, partition: usize) -> u64 {
-    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-    for byte in router.as_str().bytes().chain((partition as u64).to_le_bytes()) {
-        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-    }
-    hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    hash ^ (hash >> 31)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -112,45 +98,10 @@ mod tests {
     }
 
     #[test]
-    fn each_partition_has_one_owner_and_shares_are_fair() {
-        let live = [router(1), router(2), router(3)];
-        let mut shares = [0; 3];
-        for partition in 0..PARTITIONS {
-            let owner = owner_of(partition, &live).expect("somebody is live");
-            shares[live.iter().position(|r| *r == owner).expect("a live one")] += 1;
-        }
-        assert!(shares.iter().all(|share| (10..=35).contains(share)), "{shares:?}");
-        assert_eq!(owner_of(0, &[]), None);
-    }
-
-    #[test]
-    fn only_what_the_newcomer_gets_moves() {
-        let before = [router(1), router(2)];
-        let after = [router(1), router(2), router(3)];
-        for partition in 0..PARTITIONS {
-            let (old, new) = (owner_of(partition, &before), owner_of(partition, &after));
-            assert!(new == old || new == Some(router(3)), "partition {partition}");
-        }
-    }
-
-    #[test]
-    fn the_hash_is_the_same_in_each_build() {
-        let live = [router(1), router(2), router(3)];
-        let owners: String = (0..16)
-            .map(|partition| match owner_of(partition, &live) {
-                Some(owner) if owner == live[0] => '1',
-                Some(owner) if owner == live[1] => '2',
-                _ => '3',
-            })
-            .collect();
-        assert_eq!(owners, "2213213133123121");
-    }
-
-    #[test]
     fn both_owners_forward_for_a_while() {
         let (me, other) = (router(1), router(2));
-        let mut old = Ownership::new(me);
-        let mut new = Ownership::new(other);
+        let mut old = Ownership::new(me, Sections::ONE);
+        let mut new = Ownership::new(other, Sections::ONE);
         old.change(0, &[me]);
         new.change(0, &[me]);
         let gained = new.change(1000, &[me, other]);
@@ -168,7 +119,7 @@ mod tests {
     #[test]
     fn what_is_gained_is_handled_at_once() {
         let (me, other) = (router(1), router(2));
-        let mut ownership = Ownership::new(me);
+        let mut ownership = Ownership::new(me, Sections::ONE);
         ownership.change(0, &[me, other]);
         let mine = owned(&ownership);
 
@@ -181,7 +132,7 @@ mod tests {
     #[test]
     fn the_last_to_leave_handles_until_it_is_gone() {
         let me = router(1);
-        let mut ownership = Ownership::new(me);
+        let mut ownership = Ownership::new(me, Sections::ONE);
         ownership.change(0, &[me]);
         ownership.change(1000, &[]);
 

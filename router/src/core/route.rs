@@ -31,17 +31,17 @@ pub(super) struct Job<'a> {
 }
 
 impl Router {
-    pub(super) fn on_send(&mut self, now: Now, request: Request<'_>) {
+    pub(super) fn on_send(&mut self, now: Now, lane: Lane, request: Request<'_>) {
         if !self.may_handle(now) {
             return;
         }
-        if self.handover.is_step(Lane::Send, request.subject) {
-            return self.on_step(now, Lane::Send, request.payload);
+        if self.handover.is_step(lane, request.subject) {
+            return self.on_step(now, lane, request.payload);
         }
         match self.settings.subjects.parse_address(Traffic::Send, request.subject) {
             Ok((Address::One(target), partition)) => {
                 let partition = partition.unwrap_or_else(|| subject::partition_of_target(&target));
-                let Some(job) = self.job(now, Lane::Send, partition, kind_of(&target), &request) else { return };
+                let Some(job) = self.job(now, lane, partition, kind_of(&target), &request) else { return };
                 match SendOptions::parse(request.headers) {
                     Ok(options) => self.send_one(now, &job, &target, &options, &request),
                     Err(error) => self.refuse_header(&job, &error),
@@ -50,8 +50,19 @@ impl Router {
             Ok((Address::Many, _)) => self.send_many(now, &request),
             // Sends know no nodes: the subject is refused before this.
             Ok((Address::Node(_), _)) => {}
-            Err(error) => self.refuse_subject(now, Lane::Send, Kind::User, &request, error),
+            Err(error) => self.refuse_subject(now, lane, Kind::User, &request, error),
         }
+    }
+
+    /// A send that NATS has mapped to our section. One that belongs to another is heard by no router of that one.
+    pub(super) fn on_section_send(&mut self, now: Now, request: Request<'_>) {
+        let (sections, token) = (self.settings.sections, request.subject.rsplit('.').next().unwrap_or_default());
+        let is_step = self.handover.is_step(Lane::Section, request.subject);
+        if !is_step && sections.of_partition(token::partition_of_token(token)) != sections.of_router(self.me) {
+            self.tally.drop(Dropped::OtherSection, 1);
+            return;
+        }
+        self.on_send(now, Lane::Section, request);
     }
 
     /// Whether messages are handled at all. What comes while they are not is dropped and counted.
@@ -90,7 +101,12 @@ impl Router {
         request: &Request<'_>,
         error: SubjectError,
     ) {
-        let partition = token::partition_of_token(request.subject);
+        let owned_by = match lane {
+            Lane::Send | Lane::Ctl => request.subject,
+            // NATS has mapped it by its last token: only the routers of that section hear it.
+            Lane::Section => request.subject.rsplit('.').next().unwrap_or_default(),
+        };
+        let partition = token::partition_of_token(owned_by);
         let Some(job) = self.job(now, lane, partition, kind, request) else { return };
         self.tally.route(kind, Routed::Refused);
         let code = match error {

@@ -3,12 +3,15 @@
 use holdfast_protocol::subject::Subjects;
 
 use super::announce::Pattern;
+use super::sections::Sections;
 
 /// Settings of one router.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Subjects of the fleet.
     pub subjects: Subjects,
+    /// Into how many sections the routers of the fleet are split.
+    pub sections: Sections,
     /// A node that is silent for so long is off the roster.
     pub node_timeout_ms: u64,
     /// A user is offline so long after the last connection went.
@@ -29,6 +32,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             subjects: Subjects::new("hf"),
+            sections: Sections::ONE,
             node_timeout_ms: 10_000,
             linger_ms: 5_000,
             announce: Vec::new(),

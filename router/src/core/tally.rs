@@ -93,11 +93,13 @@ pub enum Dropped {
     InheritedCutOff,
     /// A step of a move that is not readable.
     Step,
+    /// A send that NATS has mapped to our section, though it belongs to another.
+    OtherSection,
 }
 
 impl Dropped {
     /// Each reason.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::NotLive,
         Self::ReceiptCutOff,
         Self::QueryCutOff,
@@ -110,6 +112,7 @@ impl Dropped {
         Self::KeptWaiting,
         Self::InheritedCutOff,
         Self::Step,
+        Self::OtherSection,
     ];
 
     /// The label.
@@ -127,6 +130,7 @@ impl Dropped {
             Self::KeptWaiting => "kept_waiting",
             Self::InheritedCutOff => "inherited_cut_off",
             Self::Step => "step",
+            Self::OtherSection => "other_section",
         }
     }
 }
@@ -137,7 +141,7 @@ pub struct Tally {
     /// Messages handled, by [`Kind`] and [`Routed`].
     pub routed: [[u64; 4]; 7],
     /// Things thrown away, by [`Dropped`].
-    pub dropped: [u64; 12],
+    pub dropped: [u64; Dropped::ALL.len()],
     /// Receipts with all nodes' reports.
     pub receipts_complete: u64,
     /// Receipts that some node was late for.

@@ -36,7 +36,8 @@ impl Pump {
             Action::Publish { subject, payload } => self.publish(Outgoing { subject, payload, ..Default::default() }),
             Action::Answer { to, body } => self.answer(to.into_string(), body),
             Action::OpenWork => {
-                self.work = Some(Work::open(&self.bus, &self.subjects, self.kept.is_some()).await?);
+                self.work =
+                    Some(Work::open(&self.bus, &self.subjects, self.router.section(), self.kept.is_some()).await?);
                 if let Some(kept) = &self.kept {
                     kept.listening.begin();
                 }

@@ -91,6 +91,7 @@ const MAY_PUBLISH: &[(&str, &[&str])] = &[
             "hf.int.discover",
             "hf.send.move",
             "hf.ctl.move",
+            "hf.int.send.1.move",
             "hf.int.router.r",
             "hf.event.user.online.ana",
             "hf.event.room.vacated.r",
@@ -147,6 +148,7 @@ const MAY_NOT_PUBLISH: &[(&str, &[&str])] = &[
             "hf.int.find",
             "hf.int.roster.n",
             "hf.ctl.node.n",
+            "hf.int.send.1.move",
             "hf.event.user.online.ana",
             "hf.up.chat.a",
             "_INBOX.gateway.a.1",
@@ -250,6 +252,24 @@ async fn each_kind_of_question_finds_its_way_back() {
 
         assert_eq!(answered.payload, "answer", "{subject}");
     }
+}
+
+#[tokio::test]
+async fn send_that_nats_maps_to_a_section_is_allowed_and_heard() {
+    let mapping = r#"mappings { "hf.send.room.*": "hf.int.send.{{partition(2,1)}}.room.{{wildcard(1)}}" }"#;
+    let config = config().replace("jetstream: enabled", &format!("jetstream: enabled\n{mapping}"));
+    let server = NatsServer::start(&config).await;
+    let (router, service) = (program(&server, "router").await, program(&server, "service").await);
+    let mut heard = router.client.subscribe("hf.int.send.>").await.expect("handed over");
+
+    let message = eventually("the router hears a send", async || {
+        service.publish("hf.send.room.r").await;
+        let next = tokio::time::timeout(Duration::from_millis(100), heard.next()).await;
+        next.map_err(|_| "nothing yet".to_owned())
+    })
+    .await;
+    let subject = message.expect("a message").subject.to_string();
+    assert!(subject.starts_with("hf.int.send.") && subject.ends_with(".room.r"), "{subject}");
 }
 
 #[tokio::test]

@@ -71,6 +71,8 @@ mod reload;
 mod rooms;
 /// One to three routers: killed, frozen, added, leaving in order, absent.
 mod routers;
+/// Routers that hear a part of the sends each.
+mod sections;
 /// More than fits one message of the bus, one page, one write: and nothing left behind.
 mod size;
 /// Clients that read too slowly.

@@ -12,7 +12,7 @@ use holdfast_protocol::token::partition_of_key;
 use serde_json::{Value, json};
 
 /// One room for each partition, so that each router owns some.
-fn a_room_for_each_partition() -> Vec<String> {
+pub(crate) fn a_room_for_each_partition() -> Vec<String> {
     let mut rooms = BTreeMap::new();
     for number in 0.. {
         let room = format!("part/{number}");
@@ -24,7 +24,7 @@ fn a_room_for_each_partition() -> Vec<String> {
     rooms.into_values().collect()
 }
 
-async fn member_of(cluster: &Cluster, gateway: usize, rooms: &[String]) -> Client {
+pub(crate) async fn member_of(cluster: &Cluster, gateway: usize, rooms: &[String]) -> Client {
     let client = cluster.gateway(gateway).connect(&format!("member{gateway}")).await;
     for room in rooms {
         client.join(room).await;
@@ -48,7 +48,7 @@ async fn reach(service: &Service, room: &str, members: u64, mark: &str) {
     .await;
 }
 
-async fn routers_are(service: &Service, count: usize) {
+pub(crate) async fn routers_are(service: &Service, count: usize) {
     eventually(&format!("{count} routers are live"), async || {
         let stats = service.try_query("stats", "").await?;
         if stats["routers"] == count { Ok(()) } else { Err(stats.to_string()) }
@@ -69,10 +69,14 @@ fn once_and_in_order(client: &Client) {
 }
 
 async fn every_partition_is_served_once(routers: usize) {
-    let cluster = Cluster::builder().routers(routers).gateways(2).start().await;
+    each_partition_once(&Cluster::builder().routers(routers).gateways(2).start().await).await;
+}
+
+/// Each room is reached on both gateways, by one message.
+pub(crate) async fn each_partition_once(cluster: &Cluster) {
     let service = cluster.service().await;
     let rooms = a_room_for_each_partition();
-    let members = [member_of(&cluster, 0, &rooms).await, member_of(&cluster, 1, &rooms).await];
+    let members = [member_of(cluster, 0, &rooms).await, member_of(cluster, 1, &rooms).await];
 
     for (number, room) in rooms.iter().enumerate() {
         let receipt = service.send(To::room(room)).json(&json!(number)).receipt().await;
@@ -252,7 +256,12 @@ async fn request_until(stop: &AtomicBool, service: &Service, rooms: &[String], m
 
 #[tokio::test]
 async fn each_message_comes_once_and_in_order_while_routers_come_and_go() {
-    let mut cluster = Cluster::builder().routers(1).gateways(2).start().await;
+    come_and_go(Cluster::builder().routers(1).gateways(2).start().await).await;
+}
+
+/// Routers come and go in order while everything is sent to two gateways.
+pub(crate) async fn come_and_go(mut cluster: Cluster) {
+    let begin = cluster.routers().len();
     let rooms = a_room_for_each_partition();
     let members = [member_of(&cluster, 0, &rooms).await, member_of(&cluster, 1, &rooms).await];
     let service = cluster.service().await;
@@ -263,10 +272,10 @@ async fn each_message_comes_once_and_in_order_while_routers_come_and_go() {
     let changing = async {
         for _ in 0..2 {
             cluster.add_router().await;
-            routers_are(&service, 2).await;
+            routers_are(&service, begin + 1).await;
             cluster.add_router().await;
-            routers_are(&service, 3).await;
-            for left in [2, 1] {
+            routers_are(&service, begin + 2).await;
+            for left in [begin + 1, begin] {
                 cluster.router(0).terminate();
                 assert_eq!(cluster.router(0).ended().await.code(), Some(0));
                 cluster.remove_router(0);

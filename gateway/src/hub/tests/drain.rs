@@ -8,7 +8,8 @@ impl Scene {
     fn fleet(&mut self, capacity: Capacity) {
         let (live, fences, moving) = (vec![router(1)], vec![], false);
         let (router, state) = (router(1), RouterState::Live);
-        let beat = RouterBeat { router, state, number: 1, term: 1, live, moving, fences, kept: None, capacity };
+        let beat =
+            RouterBeat { router, state, number: 1, term: 1, live, moving, fences, kept: None, capacity, sections: 1 };
         self.hub.on_router_beat(self.now, &mut self.edge, beat.encode());
     }
 

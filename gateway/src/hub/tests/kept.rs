@@ -131,6 +131,7 @@ impl Scene {
             fences: vec![],
             kept: Position::new("e1", seq),
             capacity: Capacity::default(),
+            sections: 1,
         };
         self.hub.on_router_beat(self.now, &mut self.edge, beat.encode());
         self.hub.note_safe(self.now);
@@ -301,6 +302,7 @@ fn nobody_is_told_of_a_place_behind_which_something_may_turn_up_late() {
         fences: vec![],
         kept: Position::new("e1", 30),
         capacity: Capacity::default(),
+        sections: 1,
     };
     scene.hub.on_router_beat(scene.now, &mut scene.edge, beat.encode());
     scene.told_shards();

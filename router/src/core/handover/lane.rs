@@ -9,7 +9,7 @@ use super::MoveId;
 use super::inheritance::{Inheritance, Kept, Message};
 use super::window::{Step, Window};
 use crate::core::event::{Now, Request};
-use crate::core::ownership::owner_of;
+use crate::core::sections::Sections;
 
 mod troubles;
 
@@ -70,6 +70,7 @@ pub(in crate::core) struct Counted {
 #[derive(Debug)]
 pub(in crate::core) struct Lane {
     me: NodeId,
+    sections: Sections,
     owners: Vec<NodeId>,
     /// Ours among the partitions, one bit each.
     mine: u64,
@@ -80,9 +81,10 @@ pub(in crate::core) struct Lane {
 }
 
 impl Lane {
-    pub(super) const fn new(me: NodeId) -> Self {
+    pub(super) const fn new(me: NodeId, sections: Sections) -> Self {
         Self {
             me,
+            sections,
             owners: Vec::new(),
             mine: 0,
             windows: Vec::new(),
@@ -114,7 +116,7 @@ impl Lane {
 
     /// Forgets everything.
     pub(super) fn discard(&mut self) {
-        *self = Self { counted: self.counted, ..Self::new(self.me) };
+        *self = Self { counted: self.counted, ..Self::new(self.me, self.sections) };
     }
 
     /// Takes the owners as told.
@@ -123,7 +125,7 @@ impl Lane {
         self.owners.sort_unstable();
         self.owners.dedup();
         self.mine = (0..PARTITIONS)
-            .filter(|partition| owner_of(*partition, &self.owners) == Some(self.me))
+            .filter(|partition| self.sections.owner_of(*partition, &self.owners) == Some(self.me))
             .fold(0, |mine, partition| mine | 1 << partition);
     }
 
@@ -217,7 +219,7 @@ impl Lane {
         if self.windows.len() >= WINDOWS_MAX || self.window(id).is_some() {
             return;
         }
-        self.windows.push(Window::new(self.me, id, &step.before, &step.after, now_ms));
+        self.windows.push(Window::new((self.me, self.sections), step, now_ms));
         let early: Vec<Handled> = self
             .early
             .extract_if(.., |(_, handled)| (handled.mover, handled.number) == id)

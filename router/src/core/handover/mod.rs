@@ -25,7 +25,6 @@ mod tests;
 use std::collections::VecDeque;
 
 use holdfast_protocol::id::NodeId;
-use holdfast_protocol::subject::Subjects;
 use holdfast_protocol::wire::Lane as Kind;
 
 pub(super) use fingerprint::{fingerprint, hash_of_text};
@@ -33,16 +32,19 @@ pub(super) use inheritance::Message;
 pub(super) use lane::{Counted, Decision, Lane};
 pub(super) use mover::Mover;
 
+use super::sections::Sections;
+use super::settings::Settings;
+
 /// Whose move, and its number there.
 pub(super) type MoveId = (NodeId, u64);
 
 /// What one router knows of moves.
 #[derive(Debug)]
 pub(super) struct Handover {
-    /// For sends and for commands.
-    lanes: [Lane; 2],
+    /// One for each kind of messages, as they are numbered.
+    lanes: Vec<Lane>,
     /// Where steps are told, for each.
-    subjects: [String; 2],
+    subjects: Vec<Vec<String>>,
     /// Our own coming or going, while it is under way.
     pub(super) mover: Option<Mover>,
     /// The number of our last move.
@@ -61,10 +63,12 @@ pub(super) struct Handover {
 
 impl Handover {
     /// Nobody owns anything.
-    pub(super) fn new(me: NodeId, subjects: &Subjects) -> Self {
+    pub(super) fn new(me: NodeId, settings: &Settings) -> Self {
+        let sections = settings.sections;
+        let kinds = kinds(sections);
         Self {
-            lanes: [Lane::new(me), Lane::new(me)],
-            subjects: [Kind::Send.moves(subjects), Kind::Ctl.moves(subjects)],
+            lanes: kinds.iter().map(|_| Lane::new(me, sections)).collect(),
+            subjects: kinds.iter().map(|kind| kind.moves(&settings.subjects, sections.count())).collect(),
             mover: None,
             number: 0,
             wanted_since_ms: None,
@@ -76,29 +80,35 @@ impl Handover {
     }
 
     /// Those of one kind of messages.
-    pub(super) const fn lane(&self, kind: Kind) -> &Lane {
+    pub(super) fn lane(&self, kind: Kind) -> &Lane {
         &self.lanes[kind as usize]
     }
 
     /// Those of one kind of messages.
-    pub(super) const fn lane_mut(&mut self, kind: Kind) -> &mut Lane {
+    pub(super) fn lane_mut(&mut self, kind: Kind) -> &mut Lane {
         &mut self.lanes[kind as usize]
     }
 
-    /// Whether the subject is where steps of this kind are told.
-    pub(super) fn is_step(&self, kind: Kind, subject: &str) -> bool {
-        self.subjects[kind as usize] == subject
+    /// Which kinds of messages this fleet has.
+    pub(super) fn kinds(&self) -> &'static [Kind] {
+        &KINDS[..self.lanes.len()]
     }
 
-    /// Where steps of this kind are told.
-    pub(super) fn subject(&self, kind: Kind) -> &str {
+    /// Whether steps are told on the subject, as it is read: what was mapped to a section is named as it was published.
+    pub(super) fn is_step(&self, kind: Kind, subject: &str) -> bool {
+        let read_as = if kind == Kind::Section { Kind::Send } else { kind };
+        self.subjects[read_as as usize].iter().any(|step| step == subject)
+    }
+
+    /// Where steps of this kind are told: for all to hear.
+    pub(super) fn subjects(&self, kind: Kind) -> &[String] {
         &self.subjects[kind as usize]
     }
 
-    /// Who shares the partitions, in both lanes.
+    /// Who shares the partitions, in all lanes.
     pub(super) fn owners(&self) -> Vec<NodeId> {
-        let others = self.lanes[1].owners();
-        self.lanes[0].owners().iter().copied().filter(|owner| others.contains(owner)).collect()
+        let in_all = |owner: &NodeId| self.lanes.iter().all(|lane| lane.owners().contains(owner));
+        self.lane(Kind::Send).owners().iter().copied().filter(in_all).collect()
     }
 
     /// Whether no move is under way, as far as we have heard.
@@ -120,12 +130,11 @@ impl Handover {
 
     /// What was counted so far.
     pub(super) fn counted(&self) -> Counted {
-        let [sends, commands] = [self.lanes[0].counted, self.lanes[1].counted];
-        Counted {
-            kept: sends.kept + commands.kept,
-            seconds: sends.seconds + commands.seconds,
-            impatient: sends.impatient + commands.impatient,
-        }
+        self.lanes.iter().map(|lane| lane.counted).fold(Counted::default(), |sum, it| Counted {
+            kept: sum.kept + it.kept,
+            seconds: sum.seconds + it.seconds,
+            impatient: sum.impatient + it.impatient,
+        })
     }
 
     /// Forgets everything; how many kept messages were thrown away.
@@ -140,5 +149,10 @@ impl Handover {
     }
 }
 
-/// Both kinds of messages.
-pub(super) const KINDS: [Kind; 2] = [Kind::Send, Kind::Ctl];
+/// All kinds of messages, as they are numbered.
+const KINDS: [Kind; 3] = [Kind::Send, Kind::Ctl, Kind::Section];
+
+/// Those that a fleet has.
+fn kinds(sections: Sections) -> &'static [Kind] {
+    if sections.are_several() { &KINDS } else { &KINDS[..2] }
+}

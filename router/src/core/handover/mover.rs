@@ -1,4 +1,4 @@
-//! Our own coming or going: which step is told when. The next one is told only when the one before has come back in both
+//! Our own coming or going: which step is told when. The next one is told only when the one before has come back in all
 //! streams, so that each has the room it needs however late anybody reads.
 
 use holdfast_protocol::id::NodeId;
@@ -22,21 +22,24 @@ pub(in crate::core) struct Mover {
     pub(in crate::core) sets: (Vec<NodeId>, Vec<NodeId>),
     step: MoveStep,
     told_ms: u64,
-    back: [bool; 2],
+    /// In which streams it has come back, of which: one bit each.
+    back: u8,
+    streams: u8,
     back_ms: Option<u64>,
 }
 
 impl Mover {
     /// `Count` is told now.
-    pub(in crate::core) const fn new(number: u64, sets: (Vec<NodeId>, Vec<NodeId>), now_ms: u64) -> Self {
-        Self { number, sets, step: MoveStep::Count, told_ms: now_ms, back: [false; 2], back_ms: None }
+    pub(in crate::core) fn new(number: u64, sets: (Vec<NodeId>, Vec<NodeId>), kinds: &[Lane], now_ms: u64) -> Self {
+        let streams = kinds.iter().fold(0, |bits, kind| bits | bit(*kind));
+        Self { number, sets, step: MoveStep::Count, told_ms: now_ms, back: 0, streams, back_ms: None }
     }
 
     /// A step of ours has come back.
     pub(in crate::core) fn heard(&mut self, lane: Lane, number: u64, step: MoveStep, now_ms: u64) {
         if number == self.number && step == self.step {
-            self.back[lane as usize] = true;
-            if self.back == [true; 2] {
+            self.back |= bit(lane);
+            if self.back == self.streams {
                 self.back_ms.get_or_insert(now_ms);
             }
         }
@@ -65,7 +68,7 @@ impl Mover {
 
     /// The step is told now.
     pub(in crate::core) const fn tell(&mut self, step: MoveStep, now_ms: u64) {
-        (self.step, self.told_ms, self.back, self.back_ms) = (step, now_ms, [false; 2], None);
+        (self.step, self.told_ms, self.back, self.back_ms) = (step, now_ms, 0, None);
     }
 
     /// Whether nobody has given up or kept anything for it yet.
@@ -77,4 +80,8 @@ impl Mover {
     pub(in crate::core) const fn is_over(&self) -> bool {
         matches!(self.step, MoveStep::Close | MoveStep::Cancel)
     }
+}
+
+const fn bit(lane: Lane) -> u8 {
+    1 << lane as u8
 }

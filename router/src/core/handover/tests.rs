@@ -6,10 +6,14 @@ use holdfast_protocol::wire::{HandedOver, Handled, Lane as Kind, Move, MoveStep}
 use super::lane::{Counted, Decision, Lane};
 use super::{Message, fingerprint};
 use crate::core::event::{Now, Request};
-use crate::core::ownership::owner_of;
+use crate::core::sections::Sections;
 
 fn id(n: u8) -> NodeId {
     NodeId::router([n; 8])
+}
+
+fn owner_of(partition: usize, routers: &[NodeId]) -> Option<NodeId> {
+    Sections::ONE.owner_of(partition, routers)
 }
 
 /// A partition that is `old`'s before and `new`'s after.
@@ -28,7 +32,7 @@ struct Router {
 
 impl Router {
     fn new(me: NodeId, owners: &[NodeId], partition: usize) -> Self {
-        let mut lane = Lane::new(me);
+        let mut lane = Lane::new(me, Sections::ONE);
         lane.set_owners(owners);
         Self { lane, partition, handled: Vec::new(), ms: 1_000 }
     }
@@ -373,7 +377,7 @@ fn a_mover_that_is_through_is_waited_for_until_its_steps_are_read() {
 #[test]
 fn of_two_that_want_to_move_one_yields() {
     let (low, high) = if id(2) < id(3) { (2, 3) } else { (3, 2) };
-    let mut lane = Lane::new(id(1));
+    let mut lane = Lane::new(id(1), Sections::ONE);
     lane.set_owners(&[id(1)]);
     for n in [high, low] {
         lane.step(1_000, &Plan::join(n, &[1]).step(MoveStep::Count), &mut Vec::new());

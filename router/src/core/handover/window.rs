@@ -4,10 +4,11 @@ use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use holdfast_protocol::id::NodeId;
 use holdfast_protocol::limits::PARTITIONS;
+use holdfast_protocol::wire::Move;
 use smallvec::SmallVec;
 
 use super::MoveId;
-use crate::core::ownership::owner_of;
+use crate::core::sections::Sections;
 
 /// Different messages that are counted, and that are noted as handled, in one move. What is beyond is taken for new.
 const COUNTED_MAX: usize = 1 << 20;
@@ -48,6 +49,7 @@ impl Counts {
 #[derive(Debug)]
 pub(super) struct Window {
     pub(super) id: MoveId,
+    sections: Sections,
     pub(super) before: Vec<NodeId>,
     pub(super) after: Vec<NodeId>,
     pub(super) step: Step,
@@ -75,9 +77,10 @@ pub(super) struct Window {
 }
 
 impl Window {
-    pub(super) fn new(me: NodeId, id: MoveId, before: &[NodeId], after: &[NodeId], now_ms: u64) -> Self {
+    pub(super) fn new((me, sections): (NodeId, Sections), step: &Move, now_ms: u64) -> Self {
         let mut window = Self {
-            id,
+            id: (step.mover, step.number),
+            sections,
             before: Vec::new(),
             after: Vec::new(),
             step: Step::Counting,
@@ -94,7 +97,7 @@ impl Window {
             closed: false,
             orphaned_ms: None,
         };
-        window.set(me, before, after);
+        window.set(me, &step.before, &step.after);
         window
     }
 
@@ -103,7 +106,7 @@ impl Window {
         (self.before, self.after) = (before.to_vec(), after.to_vec());
         (self.moving, self.losing, self.gaining) = (0, 0, 0);
         for partition in 0..PARTITIONS {
-            let (old, new) = (owner_of(partition, before), owner_of(partition, after));
+            let (old, new) = (self.sections.owner_of(partition, before), self.sections.owner_of(partition, after));
             if old == new {
                 continue;
             }
@@ -125,7 +128,7 @@ impl Window {
             if self.gaining & bit == 0 {
                 continue;
             }
-            let Some(old) = owner_of(partition, &self.before) else { continue };
+            let Some(old) = self.sections.owner_of(partition, &self.before) else { continue };
             match formers.iter_mut().find(|(former, _)| *former == old) {
                 Some((_, partitions)) => *partitions |= bit,
                 None => formers.push((old, bit)),
@@ -136,7 +139,7 @@ impl Window {
 
     /// What was ours before.
     pub(super) fn ours_before(&self, me: NodeId) -> u64 {
-        let ours = |partition: &usize| owner_of(*partition, &self.before) == Some(me);
+        let ours = |partition: &usize| self.sections.owner_of(*partition, &self.before) == Some(me);
         (0..PARTITIONS).filter(ours).fold(0, |bits, partition| bits | 1 << partition)
     }
 

@@ -201,6 +201,7 @@ fn one_who_was_given_up_by_mistake_joins_anew() {
         fences: vec![holdfast_protocol::wire::Fence { router: first, term: 50 }],
         kept: None,
         capacity: holdfast_protocol::wire::Capacity::default(),
+        sections: 1,
     };
     world.apply(0, Event::RouterBeat(beat.clone()));
     world.turn(0);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use holdfast_protocol::subject::Subjects;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::Cluster;
@@ -24,6 +25,7 @@ pub struct Builder {
     pub(super) nats_config: String,
     pub(super) prefix: Option<String>,
     pub(super) nats_pair: bool,
+    pub(super) sections: usize,
 }
 
 /// Environment of a process; `None` takes a default of the harness away.
@@ -99,6 +101,16 @@ impl Builder {
         self
     }
 
+    /// Routers in so many sections, in turn; NATS maps sends accordingly.
+    #[must_use]
+    pub fn sections(mut self, count: usize) -> Self {
+        self.sections = count;
+        let line = |(from, to)| format!("  {from:?}: {to:?}\n");
+        let mappings = Subjects::new("hf").section_mappings(count).map(line).concat();
+        self.nats_config(&format!("mappings {{\n{mappings}}}\n"))
+            .setting("HOLDFAST_SECTIONS__COUNT", &count.to_string())
+    }
+
     /// Text of nats-server's own configuration file.
     #[must_use]
     pub fn nats_config(mut self, config: &str) -> Self {
@@ -130,6 +142,7 @@ impl Builder {
             nats,
             second_nats,
             routers: Vec::new(),
+            routers_started: 0,
             gateways: Vec::new(),
             certificate,
             folder,

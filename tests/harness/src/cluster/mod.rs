@@ -35,6 +35,8 @@ pub struct Cluster {
     nats: NatsServer,
     second_nats: Option<NatsServer>,
     routers: Vec<Router>,
+    /// Those that have ended among them.
+    routers_started: usize,
     gateways: Vec<Gateway>,
     certificate: Option<Certificate>,
     folder: Folder,
@@ -102,6 +104,7 @@ impl Cluster {
             nats_config: String::new(),
             prefix: None,
             nats_pair: false,
+            sections: 1,
         }
     }
 
@@ -275,7 +278,12 @@ impl Cluster {
             let proxy = if self.builder.proxied { Some(Proxy::start(self.nats.address()).await) } else { None };
             let bus = proxy.as_ref().map_or(self.nats.address(), Proxy::address);
             let number = self.routers.len() + self.gateways.len() + started.len();
-            let process = Process::spawn(&format!("{program} #{number}"), self.command(program, bus));
+            let mut command = self.command(program, bus);
+            if program == "holdfast-router" && self.builder.sections > 1 {
+                command.env("HOLDFAST_SECTIONS__INDEX", (self.routers_started % self.builder.sections).to_string());
+                self.routers_started += 1;
+            }
+            let process = Process::spawn(&format!("{program} #{number}"), command);
             started.push((program, process, proxy));
         }
         for (program, process, proxy) in started {
