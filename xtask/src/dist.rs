@@ -54,10 +54,11 @@ pub(crate) fn run(args: &DistArgs) -> Result<ExitCode> {
         None => workspace::target()?.join("dist"),
     };
     fs::create_dir_all(&out).with_context(|| format!("cannot make {}", out.display()))?;
-    let (host, commit_s) = (host()?, commit_s()?);
+    let host = host()?;
+    let (commit_s, revision) = commit()?;
     let binaries = match &args.binaries {
         Some(folder) => folder.clone(),
-        None => build(commit_s)?,
+        None => build(commit_s, &revision)?,
     };
     let version = env!("CARGO_PKG_VERSION");
     let name = format!("holdfast-{version}-{host}");
@@ -88,18 +89,24 @@ fn sums(files: &[(String, Vec<u8>)]) -> String {
 }
 
 /// The programs, without paths of this machine in them.
-fn build(commit_s: u64) -> Result<PathBuf> {
+fn build(commit_s: u64, revision: &str) -> Result<PathBuf> {
     run::say("building the programs for release (some minutes)");
     let target = workspace::target()?.join("dist-build");
     let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
     let home = home.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")));
-    let mut flags = vec![format!("--remap-path-prefix={}=/holdfast", workspace::root().display())];
-    flags.extend(home.map(|home| format!("--remap-path-prefix={}=/cargo", home.display())));
+    // The last that fits counts: the folder that is built in may be below the repository, or elsewhere.
+    let mut known = vec![(workspace::root().to_owned(), "/holdfast"), (target.clone(), "/target")];
+    known.extend(home.map(|home| (home, "/cargo")));
+    let known = known.iter().map(|(path, name)| format!("{}={name}", path.display()));
+    let (flags, c_flags): (Vec<_>, Vec<_>) =
+        known.map(|map| (format!("--remap-path-prefix={map}"), format!("-ffile-prefix-map={map}"))).unzip();
     let mut cargo = run::cargo();
     cargo.args(["build", "--release", "--locked", "--bins", "--target-dir"]).arg(&target);
     cargo.args(PACKAGES.iter().flat_map(|package| ["-p", package]));
     // Between the flags stands the separator that Cargo asks for: paths may have spaces.
     cargo.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}")).env("SOURCE_DATE_EPOCH", commit_s.to_string());
+    // What dependencies compile of C.
+    cargo.env("CFLAGS", c_flags.join(" ")).env("HOLDFAST_BUILD_REVISION", revision);
     run::must(&mut cargo)?;
     Ok(target.join("release"))
 }
@@ -131,10 +138,19 @@ fn host() -> Result<String> {
     host.map(str::to_owned).context("rustc does not say what it builds for")
 }
 
-/// When the commit was made, Unix time in seconds.
-fn commit_s() -> Result<u64> {
-    let text = run::output(Command::new("git").args(["log", "-1", "--format=%ct"]).current_dir(workspace::root()))?;
-    text.trim().parse().context("git does not tell a time")
+/// When the commit was made, Unix time in seconds, and what it is called.
+fn commit() -> Result<(u64, String)> {
+    let git = |arguments: &[&str]| run::output(Command::new("git").args(arguments).current_dir(workspace::root()));
+    let said = git(&["log", "-1", "--format=%ct %H"])?;
+    let (time_s, revision) = said.trim().split_once(' ').context("git does not tell a commit")?;
+    let changed = !git(&["status", "--porcelain", "--untracked-files=no"])?.is_empty();
+    if changed {
+        run::say("note: there are changes that are in no commit; the programs will say so");
+    }
+    // As short as people write it, and the same in each clone.
+    let revision = revision.get(..12).context("git does not tell a commit")?;
+    let revision = format!("{revision}{}", if changed { "-changed" } else { "" });
+    Ok((time_s.parse().context("git does not tell a time")?, revision))
 }
 
 #[cfg(test)]
