@@ -344,10 +344,12 @@ async fn a_server_that_is_too_old_is_not_taken_for_a_connection() {
     let new = Scene::connected(&to(server_that_says("2.10.0"))).await;
 
     let mut status = old.bus.status();
-    let seen = *bounded("it is looked at", status.wait_for(|status| status.too_old)).await.expect("the bus lives");
+    let seen =
+        *bounded("it is looked at", status.wait_for(|status| status.too_old.is_some())).await.expect("the bus lives");
 
-    assert!(!seen.connected, "{seen:?}");
-    assert!(!new.bus.status().borrow().too_old);
+    let why = "nats-server 2.9 is not supported, 2.10 or newer is needed";
+    assert_eq!((seen.connected, seen.unmet().as_deref()), (false, Some(why)), "{seen:?}");
+    assert_eq!((new.bus.status().borrow().too_old, new.bus.status().borrow().unmet()), (None, None));
 }
 
 fn path(path: &Path) -> &str {

@@ -210,10 +210,9 @@ impl Pump {
             if status.connected && (!before.connected || status.losses != before.losses) {
                 self.router.apply(now, Event::BusUp { max_payload: self.bus.max_payload() });
             }
-            if status.connected {
-                self.conditions.bus.met();
-            } else {
-                self.conditions.bus.unmet("not connected");
+            match status.unmet() {
+                None => self.conditions.bus.met(),
+                Some(why) => self.conditions.bus.unmet(why),
             }
         }
         changed

@@ -17,6 +17,7 @@ pub use metrics::BusMetrics;
 pub use settings::{BusServer, BusSettings, BusTlsSettings, SettingsError};
 pub use status::BusStatus;
 pub use subscription::Subscription;
+pub use version::TooOld;
 
 use async_nats::HeaderMap;
 use bytes::Bytes;

@@ -2,7 +2,8 @@
 
 use super::outbox::Outbox;
 use super::subscription::Classes;
-use super::{BusMetrics, BusServer, version};
+use super::version::{self, TooOld};
+use super::{BusMetrics, BusServer};
 use async_nats::connection::State;
 use async_nats::{ClientError, ConnectOptions, Event, ServerError};
 use std::sync::atomic::Ordering;
@@ -20,8 +21,15 @@ pub struct BusStatus {
     pub losses: u64,
     /// Whether the server is about to stop; it will close the connection soon.
     pub lame_duck: bool,
-    /// Whether there is a connection to a server that is too old to be used; it counts as none.
-    pub too_old: bool,
+    /// The server, where there is a connection to one that is too old to be used; it counts as none.
+    pub too_old: Option<TooOld>,
+}
+
+impl BusStatus {
+    /// Why there is no connection, in a few words for `/readyz`; none where there is one.
+    pub fn unmet(&self) -> Option<String> {
+        (!self.connected).then(|| self.too_old.map_or_else(|| "not connected".to_owned(), |error| error.to_string()))
+    }
 }
 
 /// The events that change the status: sent by the client's callback, received by the watcher; where it is full the
@@ -155,11 +163,12 @@ impl Follower {
     /// Whether the server will do. One that is too old counts as none: readiness stays away, and the log says why.
     fn connected(&mut self) -> bool {
         if let Err(why) = version::check(&self.client.server_info().version) {
-            if self.last_error.as_ref() != Some(&why) {
-                tracing::error!(error = %why, servers = %self.servers, "The bus is not used");
-                self.last_error = Some(why);
+            let said = why.to_string();
+            if self.last_error.as_ref() != Some(&said) {
+                tracing::error!(error = %said, servers = %self.servers, "The bus is not used");
+                self.last_error = Some(said);
             }
-            self.change(|status| status.too_old = true);
+            self.change(|status| status.too_old = Some(why));
             return false;
         }
         let connects = self.client.statistics().connects.load(Ordering::Relaxed);
@@ -169,7 +178,7 @@ impl Follower {
         self.change(|status| {
             status.connected = true;
             status.lame_duck = false;
-            status.too_old = false;
+            status.too_old = None;
             status.losses = status.losses.max(again);
         });
         true

@@ -16,7 +16,7 @@ use holdfast_protocol::wire::{Caller, Exchanged};
 
 use super::form::Form;
 use super::receiver::{PIECE_BYTES_MAX, Receiver};
-use crate::admission::Seat;
+use crate::admission::Provenance;
 use crate::clock::Now;
 use crate::link::Asker;
 use crate::metrics::{Drop as DropReason, ShardCells};
@@ -57,8 +57,8 @@ pub struct ChannelSettings {
     pub cells: Arc<ShardCells>,
     /// Where its answers go.
     pub answers: Answers,
-    /// Its address's place, given back when it ends.
-    pub seat: Option<Seat>,
+    /// Its client's address when it began, and that one's place, given back when it ends.
+    pub from: Provenance,
 }
 
 /// A session's socket.
@@ -106,9 +106,9 @@ impl Channel {
         }
     }
 
-    /// Its name among the nodes.
-    pub fn name(&self) -> &Arc<str> {
-        &self.settings.name
+    /// What it was made with.
+    pub const fn settings(&self) -> &ChannelSettings {
+        &self.settings
     }
 
     /// Routers know of it.
@@ -187,7 +187,7 @@ impl Channel {
         if matches!(self.state, State::Closed { .. }) {
             return false;
         }
-        self.settings.seat = None;
+        self.settings.from.seat = None;
         let (code, reason) = (1002, "Connection interrupted".into());
         self.state = State::Closed { by: ClosedBy::Network, code, reason, until_ms: now.ms + FAREWELL_MS };
         true
@@ -368,7 +368,7 @@ impl Socket for Channel {
         if code == Close::SlowConsumer.code() {
             self.outbox.clear();
         }
-        self.settings.seat = None;
+        self.settings.from.seat = None;
         let by = ClosedBy::Server(code);
         // SockJS clients know this one from other servers.
         let (code, reason) = match (code == Close::Drain.code(), self.settings.framing) {

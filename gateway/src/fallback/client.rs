@@ -38,11 +38,11 @@ impl Client {
         }
     }
 
-    /// Who the socket is connected to. Sessions over HTTP have none of their own.
+    /// Who the socket is connected to; of a session over HTTP, who began it.
     pub fn peer(&self) -> Option<IpAddr> {
         match self {
             Self::WebSocket(connection) => connection.peer(),
-            Self::Http(_) => None,
+            Self::Http(channel) => channel.settings().from.client,
         }
     }
 

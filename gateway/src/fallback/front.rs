@@ -165,7 +165,7 @@ impl Front {
         let opened = {
             let (mut shard, mut sessions) = (self.shard.borrow_mut(), self.sessions.borrow_mut());
             let (now, caller) = (self.clock.now(), opening.caller.clone());
-            let guest = NewSession { name: &opening.session, caller, framing, seat: place.keep() };
+            let guest = NewSession { name: &opening.session, caller, framing, from: place.keep() };
             sessions.open(&mut shard, now, Box::new(admission), guest)
         };
         self.turn.notify_one();

@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 use super::channel::{Answers, Channel, ChannelSettings};
 use super::client::Client;
 use super::form::Form;
-use crate::admission::Seat;
+use crate::admission::Provenance;
 use crate::clock::Now;
 use crate::handshake::{Admission, WhenFull};
 use crate::link::{Asker, ConnRef, Key, ToHub, ToHubOfSession};
@@ -41,8 +41,8 @@ pub struct NewSession<'a> {
     pub caller: Caller,
     /// How its messages travel.
     pub framing: Framing,
-    /// Its address's place.
-    pub seat: Option<Seat>,
+    /// Its client's address, and that one's place.
+    pub from: Provenance,
 }
 
 /// The sessions of a shard.
@@ -64,7 +64,7 @@ impl Sessions {
         admission: Box<Admission>,
         new: NewSession<'_>,
     ) -> oneshot::Receiver<bool> {
-        let NewSession { name, caller, framing, seat } = new;
+        let NewSession { name, caller, framing, from } = new;
         let endpoint = Arc::clone(&admission.endpoint);
         let channel = Channel::new(
             now,
@@ -83,7 +83,7 @@ impl Sessions {
                 heartbeat_ms: millis(endpoint.limits.heartbeat),
                 cells: Arc::clone(shard.cells()),
                 answers: Answers::clone(&self.answers),
-                seat,
+                from,
             },
         );
         let key = shard.open(now, admission, Client::Http(Box::new(channel)), Transport::Http);
@@ -156,7 +156,7 @@ impl Sessions {
             let Some(channel) = shard.socket(key).and_then(Client::channel) else { continue };
             let interrupted = channel.pass(now);
             let over = channel.is_over(now);
-            let name = Arc::clone(channel.name());
+            let name = Arc::clone(&channel.settings().name);
             if interrupted {
                 shard.fail(now, key, Close::Protocol);
             }

@@ -1,6 +1,7 @@
 //! What `/readyz` says of the node.
 
 use holdfast_daemon::admin::{Condition, Readiness};
+use holdfast_daemon::bus::BusStatus;
 
 use super::life::Serving;
 
@@ -28,7 +29,8 @@ impl Conditions {
         }
     }
 
-    pub(super) fn show(&self, serving: Serving, draining: bool, pressed: bool) {
+    /// `bus` is asked only where there is none.
+    pub(super) fn show(&self, serving: Serving, draining: bool, pressed: bool, bus: impl FnOnce() -> BusStatus) {
         if pressed {
             self.memory.unmet("short of memory, nobody new is let in");
         } else {
@@ -36,7 +38,7 @@ impl Conditions {
         }
         match serving {
             Serving::NoBus => {
-                self.bus.unmet("not connected to NATS");
+                self.bus.unmet(bus().unmet().unwrap_or_else(|| "not connected".to_owned()));
                 self.router.unmet("no router");
             }
             Serving::NoRouter | Serving::Soon => {

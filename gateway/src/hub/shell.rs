@@ -366,7 +366,8 @@ impl Shell {
         self.outside.hand_over();
         let serving = self.hub.serving(now);
         self.requests.serving.send_if_modified(|before| std::mem::replace(before, serving) != serving);
-        self.conditions.show(serving, self.hub.is_draining(), self.guard.is_pressed());
+        let bus = || *self.outside.bus.status().borrow();
+        self.conditions.show(serving, self.hub.is_draining(), self.guard.is_pressed(), bus);
     }
 }
 

@@ -52,6 +52,7 @@ pub struct Guest {
 /// A guest's place; back where it came from, unless it is kept.
 #[derive(Debug)]
 pub struct Place {
+    client: IpAddr,
     seat: Option<Seat>,
     /// The socket that had it.
     of: Option<Rc<RefCell<Arrival>>>,
@@ -71,10 +72,10 @@ impl Guest {
         let peer = self.arrival.borrow().peer;
         let own = self.arrival.borrow_mut().provenance.seat.take_if(|_| !self.door.is_trusted(peer));
         let place = match own {
-            Some(seat) => Place { seat: Some(seat), of: Some(Rc::clone(&self.arrival)) },
+            Some(seat) => Place { client: peer, seat: Some(seat), of: Some(Rc::clone(&self.arrival)) },
             None => {
                 let client = if self.door.is_trusted(peer) { self.door.client_of(peer, headers) } else { peer };
-                Place { seat: self.door.arrive(now_ms, client)?, of: None }
+                Place { client, seat: self.door.arrive(now_ms, client)?, of: None }
             }
         };
         self.door.handshake(now_ms)?;
@@ -84,8 +85,8 @@ impl Guest {
 
 impl Place {
     /// It is taken for as long as the seat lives, where seats are counted.
-    pub fn keep(mut self) -> Option<Seat> {
-        self.seat.take()
+    pub fn keep(mut self) -> Provenance {
+        Provenance { client: Some(self.client), seat: self.seat.take() }
     }
 }
 

@@ -4,6 +4,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::process::Stdio;
 
+use holdfast_harness::client::HttpSession;
 use holdfast_harness::http::{self, Response};
 use holdfast_harness::process::Process;
 use holdfast_harness::wait::bounded;
@@ -77,6 +78,26 @@ async fn address_behind_a_trusted_proxy_is_the_clients() {
     let found = ask(gateway.admin(), "/admin/connections?address=192.0.2.7").await;
 
     assert_eq!(ids(&found), [client.id()]);
+}
+
+#[tokio::test]
+async fn session_over_http_has_the_address_of_who_began_it() {
+    let cluster = Cluster::builder()
+        .gateway_setting("HOLDFAST_SOCKJS__PATHS", "/ws")
+        .gateway_setting("HOLDFAST_LISTEN__TRUSTED_PROXIES", "127.0.0.2/32")
+        .start()
+        .await;
+    let gateway = cluster.gateway(0);
+    let session = HttpSession::new("/ws").user("ana");
+    assert_eq!(session.frame(gateway.listen()).await, "o");
+
+    let found = ask(gateway.admin(), "/admin/connections?address=127.0.0.1").await;
+
+    assert_eq!(ids(&found).len(), 1, "{found}");
+    assert_eq!(
+        (&found["connections"][0]["address"], &found["connections"][0]["user"]),
+        (&json!("127.0.0.1"), &json!("ana"))
+    );
 }
 
 #[tokio::test]

@@ -29,7 +29,7 @@ impl Scene {
             heartbeat_ms: HEARTBEAT_MS,
             cells: Arc::default(),
             answers: Answers::clone(&answers),
-            seat: None,
+            from: Provenance::default(),
         };
         Self { channel: Channel::new(now, settings), answers, now, asked: 0, have: 0 }
     }
