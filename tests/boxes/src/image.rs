@@ -1,10 +1,13 @@
-//! The image's last stage: the root that the Dockerfile's script makes, and in it each program, as nobody in particular,
+//! The Dockerfile as a linter sees it, and the image's last stage: the root that the Dockerfile's script makes, and in it each program, as nobody in particular,
 //! without a shell, without capabilities, without a place to write to.
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
+
+use holdfast_chart::repository;
 
 use crate::container::{self, Plan, Root};
 use crate::say;
@@ -21,6 +24,7 @@ const USER: (u32, u32) = (10001, 10001);
 /// # Panics
 /// If a program does not end.
 pub(crate) async fn run() -> Result<()> {
+    lint()?;
     let stage = Stage::new()?;
     let root = stage.image()?;
     let files = list(&root, &root)?;
@@ -48,6 +52,19 @@ pub(crate) async fn run() -> Result<()> {
     let refused = format!("{:#}", status.err().context("there is no bus, and it says it is")?);
     ensure!(refused.contains("exit status: 1"), "without a bus: {refused}");
     restricted(&stage, &place, &root).await
+}
+
+/// Down to matters of style.
+fn lint() -> Result<()> {
+    let Some(hadolint) = stage::variable("HADOLINT_BIN") else {
+        say("note: deploy/Dockerfile is not linted: hadolint is not there");
+        return Ok(());
+    };
+    let mut lint = Command::new(hadolint);
+    lint.args(["--no-color", "--failure-threshold", "style"]).arg(repository::path("deploy/Dockerfile"));
+    stage::run(&mut lint)?;
+    say("hadolint has nothing to say of deploy/Dockerfile");
+    Ok(())
 }
 
 /// What the kernel says of the gateway's own process.

@@ -1,4 +1,5 @@
-//! Runs what ships as it ships: the chart's rendered pods, `deploy/compose.yaml`, the files of `deploy/balancers`, the image.
+//! Runs what ships as it ships: the chart's rendered pods, `deploy/compose.yaml`, the files of `deploy/balancers`, the image,
+//! and the first day's page.
 //!
 //! Each part is a process in namespaces of its own, as a container engine would make them: the same files at the same
 //! paths, the same command, variables, user, name and address, a root that is read-only, no capabilities. Nothing of a
@@ -7,6 +8,7 @@
 mod balancers;
 mod compose;
 mod container;
+mod first_day;
 mod image;
 mod kube;
 mod names;
@@ -21,7 +23,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context as _, Result};
 
-const USAGE: &str = "usage: holdfast-boxes workloads|compose|balancers|image";
+const USAGE: &str = "usage: holdfast-boxes workloads|compose|balancers|image|first-day";
 
 /// What a skipped suite exits with.
 const SKIPPED: u8 = 77;
@@ -61,6 +63,7 @@ fn main() -> Result<ExitCode> {
             "compose" => compose::run().await,
             "balancers" => balancers::run().await,
             "image" => image::run().await,
+            "first-day" => first_day::run().await,
             _ => Err(anyhow::anyhow!(USAGE)),
         }
     });

@@ -1,5 +1,6 @@
 //! Runs a real helm over the chart.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -34,6 +35,17 @@ impl Tools {
     pub fn command(&self, program: &str) -> Command {
         let own = self.folder.as_ref().map(|folder| folder.join(program)).filter(|path| path.is_file());
         own.map_or_else(|| Command::new(program), Command::new)
+    }
+
+    /// `PATH` for a shell that shall find the same programs.
+    ///
+    /// # Errors
+    /// A folder cannot stand in it.
+    #[expect(clippy::disallowed_methods, reason = "a shell's path is that of this process, and our folder")]
+    pub fn path(&self) -> Result<OsString> {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let folders = self.folder.iter().cloned().chain(std::env::split_paths(&path));
+        std::env::join_paths(folders).context("PATH")
     }
 
     /// Whether the program is there.

@@ -9,6 +9,7 @@ pub mod generated;
 pub mod helm;
 pub mod metrics;
 pub mod objects;
+pub mod page;
 pub mod readme;
 pub mod repository;
 pub mod rules;

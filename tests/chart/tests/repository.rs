@@ -48,6 +48,31 @@ fn every_alert_has_a_runbook_a_severity_and_a_test() {
     }
 }
 
+/// What Grafana is told in compose.yaml leads to the chart's dashboards and to Prometheus.
+#[test]
+fn what_grafana_is_provisioned_with_is_there() {
+    let text = |path: &str| repository::read(path).expect("a file");
+    let after = |text: &str, words: &str| {
+        let (_, rest) = text.split_once(words).unwrap_or_else(|| panic!("no {words}"));
+        let end = rest.find(|c: char| c.is_whitespace() || "}\"".contains(c)).unwrap_or(rest.len());
+        rest.get(..end).expect("a word").to_owned()
+    };
+    let compose = text("deploy/compose.yaml");
+    let (providers, sources) =
+        (text("deploy/compose/grafana/dashboards.yaml"), text("deploy/compose/grafana/datasources.yaml"));
+
+    let folder = after(&providers, "options: {path: ");
+    assert!(compose.contains(&format!("- ../helm/holdfast/dashboards:{folder}:ro")), "{folder}");
+    for (kind, file) in [("dashboards", "dashboards.yaml"), ("datasources", "datasources.yaml")] {
+        let mount = format!("- ./compose/grafana/{file}:/etc/grafana/provisioning/{kind}/");
+        assert!(compose.contains(&mount), "{mount}");
+    }
+    let address = after(&sources, "url: \"http://");
+    let (host, port) = address.split_once(':').expect("host and port");
+    assert!(compose.contains(&format!("\n  {host}:\n")), "{host} is no service of compose.yaml");
+    assert_eq!(port, "9090", "Prometheus listens there unless told otherwise");
+}
+
 #[test]
 fn every_runbook_belongs_to_an_alert() {
     let known: BTreeSet<String> =

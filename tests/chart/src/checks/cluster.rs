@@ -8,6 +8,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
 
+use super::first_day;
 use crate::helm::{self, Tools};
 use crate::{objects, repository};
 
@@ -40,6 +41,9 @@ pub fn run(tools: &Tools, scratch: &Path, say: impl Fn(&str)) -> Result<()> {
     cluster.fresh_namespace()?;
     cluster.missing_secret_is_told()?;
     say("without its Secret the chart refuses and prints the line that makes it");
+    cluster.fresh_namespace()?;
+    let followed = first_day::follow(tools, scratch, &cluster.chart, NAMESPACE)?;
+    say(&format!("docs/first-day.md: its {followed} blocks for Kubernetes, as they stand"));
     for example in helm::examples()? {
         cluster.fresh_namespace()?;
         cluster.secrets(&example)?;
@@ -134,6 +138,7 @@ impl Cluster<'_> {
 
     fn secrets(&self, example: &str) -> Result<()> {
         let keys = [
+            "admin-token",
             "jwt-secret",
             "jwt.pem",
             "nats-gateway",

@@ -1,6 +1,7 @@
 //! What must hold for everything the chart renders. Each check returns its complaints; none means good.
 
 pub mod cluster;
+mod first_day;
 mod pods;
 mod refusals;
 mod services;
@@ -130,7 +131,8 @@ fn nats(tools: &Tools, config: &Value, scratch: &Path) -> Result<()> {
 }
 
 /// What stands in for mounted Secrets. The key is the one of NATS' own documentation.
-const MOUNTED: [(&str, &str); 8] = [
+const MOUNTED: [(&str, &str); 9] = [
+    ("admin/token", "0123456789abcdef"),
     ("bus/password", "p0"),
     ("bus/token", "t0"),
     ("bus/seed", "SUACSSL3UAHUDXKFSNVUZRF5UHPMWZ6BFDTJ7M6USDXIEDNPPQYYYCU3VY"),

@@ -77,6 +77,10 @@ const CASES: &[(&str, &str)] = &[
     ("config.listen.address=a", "config.listen.address is set by the chart"),
     ("config.bus.servers={a}", "config.bus.servers is set by the chart"),
     ("router.config.admin.address=a", "config.admin.address is set by the chart for the router"),
+    ("config.admin.token=x", "config.admin.token is a secret"),
+    ("admin.existingSecret=a,config.admin.token_file=/t", "config.admin.token_file is set by the chart"),
+    ("admin.existingSecret=a,config.admin.api=off", "would open nothing"),
+    ("router.config.admin.api=on", "the router would refuse to start"),
     ("config.profile=dev", "for one machine"),
 ];
 

@@ -44,6 +44,66 @@ mod tests {
         }
     }
 
+    /// Each text in a value, with its key.
+    fn texts<'a>(key: &'a str, value: &'a Value, found: &mut Vec<(&'a str, &'a str)>) {
+        match value {
+            Value::String(text) => found.push((key, text)),
+            Value::Array(list) => list.iter().for_each(|value| texts(key, value, found)),
+            Value::Object(map) => map.iter().for_each(|(key, value)| texts(key, value, found)),
+            _ => {}
+        }
+    }
+
+    /// Names after a dollar sign, in braces or not.
+    fn variables(text: &str) -> impl Iterator<Item = String> {
+        text.split('$').skip(1).map(|rest| {
+            let name = rest.trim_start_matches('{');
+            name.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect()
+        })
+    }
+
+    #[test]
+    fn every_variable_is_defined_and_every_query_asks_the_chosen_data_source() {
+        for (name, dashboard) in all() {
+            let defined: Vec<&str> = dashboard["templating"]["list"]
+                .as_array()
+                .expect("variables")
+                .iter()
+                .map(|variable| variable["name"].as_str().expect("a name"))
+                .collect();
+            assert_eq!(defined.first(), Some(&"datasource"), "{name}: the others are asked of it");
+            let mut found = Vec::new();
+            texts("", &dashboard, &mut found);
+
+            for (key, text) in found {
+                for variable in variables(text) {
+                    let known = variable.starts_with("__") || defined.contains(&variable.as_str());
+                    assert!(known, "{name}: ${variable} in {key} {text:?}");
+                }
+            }
+            let panels = dashboard["panels"].as_array().expect("panels");
+            for target in panels.iter().flat_map(|panel| panel["targets"].as_array().into_iter().flatten()) {
+                assert_eq!(target["datasource"]["uid"], "${datasource}", "{name}: {target}");
+            }
+        }
+    }
+
+    #[test]
+    fn dashboards_and_queries_of_a_panel_have_names_of_their_own() {
+        let mut uids = std::collections::HashSet::new();
+        for (name, dashboard) in all() {
+            let uid = dashboard["uid"].as_str().expect("a uid").to_owned();
+            assert!(uid.len() <= 40 && uids.insert(uid), "{name}");
+            for panel in dashboard["panels"].as_array().expect("panels") {
+                let mut names = std::collections::HashSet::new();
+                for target in panel["targets"].as_array().into_iter().flatten() {
+                    assert!(names.insert(target["refId"].as_str().expect("a name")), "{name}: {panel}");
+                }
+                assert!(["row", "stat", "timeseries"].contains(&panel["type"].as_str().expect("a type")), "{panel}");
+            }
+        }
+    }
+
     #[test]
     fn every_panel_says_what_it_shows() {
         for (name, dashboard) in all() {

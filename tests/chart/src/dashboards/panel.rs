@@ -137,7 +137,7 @@ impl Dashboard {
         json!({"uid": format!("holdfast-{}", self.name), "title": self.title, "description": self.about, "tags": ["holdfast"],
             "schemaVersion": 39, "version": 1, "editable": false, "refresh": "30s", "timezone": "browser",
             "graphTooltip": 1, "time": {"from": "now-1h", "to": "now"}, "links": [{"type": "dashboards", "tags": ["holdfast"],
-            "title": "Holdfast", "asDropdown": true, "keepTime": true, "includeVars": true, "icon": "external link"}],
+            "title": "Holdfast", "asDropdown": true, "keepTime": true, "includeVars": true, "targetBlank": false, "tooltip": "", "icon": "external link"}],
             "annotations": {"list": [starts()]}, "templating": {"list": self.variables()}, "panels": self.panels()})
     }
 
