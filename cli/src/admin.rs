@@ -17,7 +17,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
-use crate::args::{Global, parse_key};
+use crate::args::{Global, Paging, parse_key};
 use crate::ctl::{parse_code, parse_reason};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::{self, cell};
@@ -66,15 +66,8 @@ enum What {
         /// Only those from this IP address.
         #[arg(long)]
         address: Option<IpAddr>,
-        /// At most so many.
-        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]
-        limit: u32,
-        /// Go on behind this: the `next` of the page before.
-        #[arg(long, value_name = "NEXT")]
-        after: Option<String>,
-        /// All pages.
-        #[arg(long, conflicts_with = "after")]
-        every: bool,
+        #[command(flatten)]
+        paging: Paging,
     },
     /// One connection, with its rooms.
     Connection {
@@ -119,11 +112,11 @@ impl What {
         let post = |path: &str, body: Value| Asked(Method::POST, format!("/admin/{path}"), body.to_string());
         let get = |path: String| Asked(Method::GET, format!("/admin/{path}"), String::new());
         match self {
-            Self::Connections { user, room, address, limit, after, .. } => {
+            Self::Connections { user, room, address, paging } => {
                 let mut query = form_urlencoded::Serializer::new(String::new());
-                query.append_pair("limit", &limit.to_string());
+                query.append_pair("limit", &paging.limit.to_string());
                 let address = address.map(|address| address.to_string());
-                for (name, value) in [("user", user), ("room", room), ("address", &address), ("after", after)] {
+                for (name, value) in [("user", user), ("room", room), ("address", &address), ("after", &paging.after)] {
                     if let Some(value) = value {
                         query.append_pair(name, value);
                     }
@@ -166,14 +159,14 @@ pub(crate) async fn run(global: &Global, mut args: AdminArgs) -> Outcome {
     let mut seen = 0;
     loop {
         let answer = ask(&args.url, token.as_deref(), args.what.request()).await?;
-        if let What::Connections { after, every, .. } = &mut args.what {
+        if let What::Connections { paging, .. } = &mut args.what {
             seen += answer["connections"].as_array().map_or(0, Vec::len);
-            print_page(global, &answer, *every)?;
-            *after = answer["next"].as_str().map(str::to_owned);
-            if *every && after.is_some() {
+            print_page(global, &answer, paging.every)?;
+            paging.after = answer["next"].as_str().map(str::to_owned);
+            if paging.every && paging.after.is_some() {
                 continue;
             }
-            return Ok(if seen == 0 && after.is_none() { Exit::Nobody } else { Exit::Done });
+            return Ok(if seen == 0 && paging.after.is_none() { Exit::Nobody } else { Exit::Done });
         }
         output::line(&if global.json { answer.to_string() } else { render(&args.what, &answer) })?;
         return Ok(Exit::Done);

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use holdfast_protocol::limits::{QUERY_MEMBERS_DEFAULT, QUERY_MEMBERS_MAX};
 
 use crate::{admin, connect, ctl, demo_service, doctor, query, send, token, watch};
 
@@ -45,6 +46,20 @@ pub(crate) struct Global {
     pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) bus: BusOptions,
+}
+
+/// Options of what comes by page.
+#[derive(Debug, Args)]
+pub(crate) struct Paging {
+    /// At most so many per page.
+    #[arg(long, default_value_t = QUERY_MEMBERS_DEFAULT, value_parser = clap::value_parser!(u32).range(1..=i64::from(QUERY_MEMBERS_MAX)))]
+    pub(crate) limit: u32,
+    /// Go on behind this: the `next` of the page before.
+    #[arg(long, value_name = "NEXT")]
+    pub(crate) after: Option<String>,
+    /// All pages; with --json one entry per line.
+    #[arg(long, conflicts_with = "after")]
+    pub(crate) every: bool,
 }
 
 /// How to reach the bus.

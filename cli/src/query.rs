@@ -4,11 +4,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use clap::{Args, Subcommand};
-use holdfast_protocol::limits::{QUERY_MEMBERS_DEFAULT, QUERY_MEMBERS_MAX};
 use holdfast_protocol::subject::Query;
 use serde_json::{Value, json};
 
-use crate::args::{Global, parse_key};
+use crate::args::{Global, Paging, parse_key};
 use crate::bus::{Bus, Outgoing};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::{self, cell};
@@ -41,15 +40,8 @@ pub(crate) enum What {
     Room {
         #[arg(value_parser = parse_key)]
         key: String,
-        /// Members per page.
-        #[arg(long, default_value_t = QUERY_MEMBERS_DEFAULT, value_parser = clap::value_parser!(u32).range(1..=i64::from(QUERY_MEMBERS_MAX)))]
-        limit: u32,
-        /// Go on behind this: the `next` of the page before.
-        #[arg(long, value_name = "NEXT")]
-        after: Option<String>,
-        /// All pages; with --json one member per line.
-        #[arg(long, conflicts_with = "after")]
-        every: bool,
+        #[command(flatten)]
+        paging: Paging,
     },
     /// One connection, its user and rooms.
     Connection {
@@ -94,8 +86,8 @@ pub(crate) async fn run(global: &Global, args: QueryArgs) -> Outcome {
     let bus = Bus::connect(&global.bus).await?;
     let query = args.what.query();
     let body = match &args.what {
-        What::Room { limit, every: true, .. } => return every(global, &bus, &query, *limit).await,
-        What::Room { limit, after, .. } => Some(page(*limit, after.clone().map(Value::from).as_ref())),
+        What::Room { paging, .. } if paging.every => return every(global, &bus, &query, paging.limit).await,
+        What::Room { paging, .. } => Some(page(paging.limit, paging.after.clone().map(Value::from).as_ref())),
         What::User { .. } | What::Connection { .. } | What::Nodes | What::Stats => None,
     };
     let answer = ask(&bus, &query, body).await?;
