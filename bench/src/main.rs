@@ -3,6 +3,7 @@
 //!
 //! A benchmark is no test: it passes no judgement but on its own soundness (one wrong delivery ends it).
 
+mod all;
 mod budgets;
 mod bus;
 mod clock;
@@ -70,6 +71,8 @@ enum Scenario {
     Cluster(cluster::ClusterArgs),
     /// Holdfast beside NATS' own WebSocket listener and beside Centrifugo, where CENTRIFUGO_BIN names it.
     Peers(peers::PeersArgs),
+    /// Every scenario at full size into one record: the run that docs/benchmarks.md is made of. Half an hour, on a silent machine.
+    All(all::AllArgs),
     /// Every scenario, small: fails on a wrong delivery and never on a time.
     Smoke(smoke::SmokeArgs),
     /// Writes docs/benchmarks.md from a record.
@@ -101,6 +104,7 @@ impl Scenario {
             Self::Growth(_) => "growth",
             Self::Cluster(_) => "cluster",
             Self::Peers(_) => "peers",
+            Self::All(_) => "all",
             Self::Smoke(_) => "smoke",
             Self::Render(_) => "render",
             Self::Compare { .. } => "compare",
@@ -122,6 +126,7 @@ impl Scenario {
             Self::Growth(args) => growth::run(args, sheet).await,
             Self::Cluster(args) => cluster::run(args, sheet).await,
             Self::Peers(args) => peers::run(args, sheet).await,
+            Self::All(args) => all::run(args),
             Self::Smoke(args) => smoke::run(args),
             Self::Render(args) => render::run(args),
             Self::Compare { new, old } => compare(new, old),
