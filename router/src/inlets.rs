@@ -226,18 +226,9 @@ impl Budget {
             if self.bytes == 0 || Instant::now() >= self.until {
                 break;
             }
-            match subscription.poll_next(cx) {
-                Poll::Ready(Some(message)) => {
-                    found.any = true;
-                    self.bytes = self.bytes.saturating_sub(message.payload.len());
-                    handle(message);
-                }
-                Poll::Ready(None) => {
-                    found.ended = true;
-                    return;
-                }
-                Poll::Pending => return,
-            }
+            let Some(message) = next(subscription, cx, found) else { return };
+            self.bytes = self.bytes.saturating_sub(message.payload.len());
+            handle(message);
         }
         // What may be left over is looked for in the next turn, which does not wait.
         found.any = true;
@@ -254,19 +245,25 @@ fn take(
     mut handle: impl FnMut(Message),
 ) {
     for _ in 0..limit {
-        match subscription.poll_next(cx) {
-            Poll::Ready(Some(message)) => {
-                found.any = true;
-                handle(message);
-            }
-            Poll::Ready(None) => {
-                found.ended = true;
-                return;
-            }
-            Poll::Pending => return,
-        }
+        let Some(message) = next(subscription, cx, found) else { return };
+        handle(message);
     }
     found.more = true;
+}
+
+/// The next message that is there.
+fn next(subscription: &mut Subscription, cx: &mut Context<'_>, found: &mut Found) -> Option<Message> {
+    match subscription.poll_next(cx) {
+        Poll::Ready(Some(message)) => {
+            found.any = true;
+            Some(message)
+        }
+        Poll::Ready(None) => {
+            found.ended = true;
+            None
+        }
+        Poll::Pending => None,
+    }
 }
 
 /// What domain services send us.
