@@ -48,6 +48,7 @@ impl Fleet {
     pub(crate) async fn start(shape: &Shape) -> anyhow::Result<Self> {
         // A heartbeat would be work in the middle of a measurement; who wants it asks for it.
         let mut builder = Cluster::builder()
+            .open_bus()
             .gateways(shape.gateways)
             .routers(shape.routers)
             .gateway_setting("HOLDFAST_SESSION__HEARTBEAT", "1h");

@@ -138,7 +138,7 @@ pub(crate) async fn run(global: &Global, args: DoctorArgs) -> Outcome {
             findings.extend(version(&info));
             findings.extend(permissions(&bus, &denied, args.role, &args.stream).await);
             findings.extend(stream(&bus, &args.stream).await);
-            findings.extend(fleet(&bus).await);
+            findings.extend(fleet(&bus, &denied).await);
         }
         Err(failure) => findings.push(bad(
             "connection",
@@ -343,11 +343,16 @@ fn clock(info: &Value, before_ms: u64, after_ms: u64) -> Option<Finding> {
     })
 }
 
-async fn fleet(bus: &Bus) -> Vec<Finding> {
+async fn fleet(bus: &Bus, denied: &Denied) -> Vec<Finding> {
     let subject = bus.subjects.ask(&Query::Nodes);
-    let message = Outgoing { subject, headers: Vec::new(), payload: Bytes::new() };
+    let message = Outgoing { subject: subject.clone(), headers: Vec::new(), payload: Bytes::new() };
     let nodes = match bus.ask(&message, Duration::ZERO).await.and_then(crate::bus::Reply::json) {
         Ok(answer) => answer["nodes"].as_array().cloned().unwrap_or_default(),
+        // Gateways and routers have no right to ask, and need none.
+        Err(_) if denied.names(&subject, "publish") => {
+            let advice = "whether there are routers and gateways is told with the operator's credentials";
+            return vec![note("routers", format!("may not publish on {subject}"), advice)];
+        }
         Err(failure) => {
             let advice = "start a router with this account and prefix; see its /readyz";
             return vec![bad("routers", crate::exit::chain(&failure.error), advice)];

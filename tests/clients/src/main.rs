@@ -63,7 +63,7 @@ async fn main() -> ExitCode {
 }
 
 async fn run(wanted: &[String]) -> anyhow::Result<String> {
-    let cluster = common(Cluster::builder())
+    let cluster = common(Cluster::builder().open_bus())
         .routers(2)
         .gateways(2)
         // The loss of heart-beats is to be seen within seconds.
@@ -75,7 +75,7 @@ async fn run(wanted: &[String]) -> anyhow::Result<String> {
         .await;
     let stalling = Arc::new(Proxy::start(cluster.gateway(0).listen()).await);
     let _service = service::start(cluster.service().await, Arc::clone(&stalling)).await;
-    let secure = common(Cluster::builder()).gateways(2).tls().start().await;
+    let secure = common(Cluster::builder().open_bus()).gateways(2).tls().start().await;
     let _secure_service = service::start(secure.service().await, Arc::clone(&stalling)).await;
     let mut stage = stage(&cluster, &stalling);
     let gateways: Vec<String> = secure.gateways().iter().map(|gateway| gateway.listen().to_string()).collect();

@@ -342,7 +342,7 @@ async fn node_can_be_drained_and_uncordoned_by_command() {
         .gateway_setting("HOLDFAST_DRAIN__WINDOW", "1s")
         .start()
         .await;
-    let service = cluster.service().await;
+    let service = cluster.operator().await;
     let gateway = cluster.gateway(0);
     let client = gateway.connect("ana").await;
     let node = To::Node(gateway.node().to_owned());

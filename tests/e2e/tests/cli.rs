@@ -1,15 +1,17 @@
 //! The command line against a running fleet: what it prints, and the statuses scripts branch on.
 
+use std::ffi::OsStr;
+use std::fmt::Debug;
 use std::process::{Output, Stdio};
 
 use holdfast_harness::wait::bounded;
-use holdfast_harness::{Client, Cluster, cluster, credentials, eventually, unique};
+use holdfast_harness::{Client, Cluster, cluster, credentials, deployed, eventually, unique};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
 /// Runs `holdfast` with these arguments and this standard input, to its end.
-async fn holdfast(cluster: &Cluster, arguments: &[&str], input: &str) -> Output {
+async fn holdfast<A: AsRef<OsStr>>(cluster: &Cluster, arguments: &[A], input: &str) -> Output {
     let mut command = Command::from(cluster.command("holdfast", cluster.nats().address()));
     command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     let mut child = command.spawn().expect("start holdfast");
@@ -20,8 +22,15 @@ async fn holdfast(cluster: &Cluster, arguments: &[&str], input: &str) -> Output 
     bounded("holdfast ends", child.wait_with_output()).await.expect("run holdfast")
 }
 
+/// Arguments with which the command line client connects as that user, whose rights are those of `deploy/nats`.
+fn as_user(user: &str, arguments: &[&str]) -> Vec<String> {
+    let (password, inboxes) = (deployed::password_of(user), deployed::inboxes_of(user));
+    let connect = ["--bus-user", user, "--bus-password", &password, "--inbox-prefix", &inboxes];
+    [arguments, &connect].concat().into_iter().map(str::to_owned).collect()
+}
+
 /// The same for one that is to succeed with a line of JSON.
-async fn answer(cluster: &Cluster, arguments: &[&str]) -> Value {
+async fn answer<A: AsRef<OsStr> + Debug>(cluster: &Cluster, arguments: &[A]) -> Value {
     let output = holdfast(cluster, arguments, "").await;
     assert!(output.status.success(), "{arguments:?}: {output:?}");
     serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{arguments:?}: {error}: {output:?}"))
@@ -61,7 +70,7 @@ async fn doctor_finds_a_whole_fleet_good() {
     let cluster = cluster::shared().await;
 
     for role in ["operator", "service", "gateway", "router"] {
-        let found = answer(&cluster, &["doctor", "--role", role, "--json"]).await;
+        let found = answer(&cluster, &as_user(role, &["doctor", "--role", role, "--json"])).await;
         let bad: Vec<_> =
             found["findings"].as_array().into_iter().flatten().filter(|it| it["state"] == "bad").collect();
         assert!(bad.is_empty() && found["good"] == true, "{role}: {found}");
@@ -81,7 +90,7 @@ async fn doctor_gives_a_restored_stream_another_epoch_and_the_fleet_notices() {
     client.until_messages(1).await;
     let old = client.frames_of("message").remove(0);
 
-    let said = answer(&cluster, &["doctor", "--new-epoch", "--json"]).await;
+    let said = answer(&cluster, &as_user("router", &["doctor", "--new-epoch", "--json"])).await;
 
     assert_eq!(said["before"], old["epoch"], "{said}");
     let other: Client = cluster.gateway(0).connect("ben").await;
@@ -148,7 +157,8 @@ async fn doctor_looks_at_the_settings_of_a_service_and_the_certificates_in_them(
     std::fs::write(&lost, format!("{jwt}[tls]\ncertificate = \"/nowhere\"\nkey = \"/nowhere\"\n")).expect("written");
     let doctor = async |file: &std::path::Path| {
         let file = file.display().to_string();
-        holdfast(&cluster, &["doctor", "--role", "gateway", "--config", &file, "--json"], "").await
+        let arguments = as_user("gateway", &["doctor", "--role", "gateway", "--config", &file, "--json"]);
+        holdfast(&cluster, &arguments, "").await
     };
 
     let found = doctor(&good).await;
@@ -172,7 +182,8 @@ async fn doctor_looks_at_the_settings_of_a_service_and_the_certificates_in_them(
 
 #[tokio::test]
 async fn nobody_no_router_and_nonsense_have_statuses_of_their_own() {
-    let cluster = cluster::shared().await;
+    // Another prefix is denied where there are permissions, and then nobody answers.
+    let cluster = Cluster::builder().open_bus().start().await;
     let nobody = unique("nobody");
     for (arguments, status) in [
         (&["send", "user", &nobody, "x"][..], 3),

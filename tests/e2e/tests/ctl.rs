@@ -100,7 +100,7 @@ async fn command_that_is_none_is_answered_with_400() {
 #[tokio::test]
 async fn command_to_a_node_that_is_none_of_ours_is_offline() {
     let cluster = cluster::shared().await;
-    let service = cluster.service().await;
+    let service = cluster.operator().await;
 
     for node in ["nobody", "g00000000000"] {
         let receipt = service.ctl(To::Node(node.to_owned()), &json!({"do": "drain"})).receipt().await;
@@ -111,7 +111,7 @@ async fn command_to_a_node_that_is_none_of_ours_is_offline() {
 #[tokio::test]
 async fn node_sheds_a_part_of_its_connections_by_command() {
     let cluster = Cluster::builder().gateways(2).gateway_setting("HOLDFAST_DRAIN__WINDOW", "1s").start().await;
-    let service = cluster.service().await;
+    let service = cluster.operator().await;
     let mut clients = Vec::new();
     for number in 0..40 {
         clients.push(cluster.gateway(0).connect(&format!("u{number}")).await);

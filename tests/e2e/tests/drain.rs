@@ -119,7 +119,7 @@ async fn drain_goes_no_faster_than_the_fleet_can_take_and_shows_how_far_it_is() 
         .gateway_setting("HOLDFAST_DRAIN__SPARE_HANDSHAKES", "4")
         .start()
         .await;
-    let service = cluster.service().await;
+    let service = cluster.operator().await;
     let gateway = cluster.gateway(0);
     // The other node's own handshakes are its load: none lately.
     let clients = clients(gateway, 40).await;
@@ -157,7 +157,7 @@ async fn nodes_that_drain_at_once_share_what_the_fleet_can_take() {
         .gateway_setting("HOLDFAST_DRAIN__SPARE_HANDSHAKES", "6")
         .start()
         .await;
-    let service = cluster.service().await;
+    let service = cluster.operator().await;
     let few = clients(cluster.gateway(0), 30).await;
     let many = clients(cluster.gateway(1), 60).await;
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use holdfast_harness::deployed::BEHIND_THE_SCENES;
 use holdfast_harness::service::header;
 use holdfast_harness::{Cluster, Service, cluster, eventually, unique};
 use serde_json::{Value, json};
@@ -145,7 +146,7 @@ async fn copies_that_routers_do_not_hear_are_read_back_from_the_stream() {
     client.join("r").await;
     keep(&service, "keep.room.r", &json!(0)).await;
     client.until_messages(1).await;
-    let context = async_nats::jetstream::new(cluster.nats().connect().await);
+    let context = async_nats::jetstream::new(cluster.nats().connect_as(BEHIND_THE_SCENES).await);
     let stream = context.get_stream("HF_KEPT").await.expect("the stream").cached_info().config.clone();
     let elsewhere = async_nats::jetstream::stream::Republish {
         source: "hf.keep.>".to_owned(),

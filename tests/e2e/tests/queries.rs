@@ -142,7 +142,7 @@ async fn nodes_and_stats_tell_of_the_whole() {
 #[tokio::test]
 async fn queries_are_a_micro_service_with_one_instance_per_router() {
     let cluster = cluster::shared().await;
-    let service = cluster.service().await;
+    let service = cluster.operator().await;
 
     for (verb, kind) in [("PING", "ping_response"), ("INFO", "info_response"), ("STATS", "stats_response")] {
         let inbox = service.bus().new_inbox();

@@ -15,7 +15,9 @@ async fn cluster() -> Cluster {
 }
 
 fn builder() -> Builder {
+    // What back ends publish by a gateway is more than `deploy/nats` lets gateways publish unless asked.
     Cluster::builder()
+        .open_bus()
         .gateways(2)
         .gateway_setting("HOLDFAST_STOMP_RELAY__LISTEN", "127.0.0.1:0")
         .gateway_setting("HOLDFAST_STOMP_RELAY__LOGIN", "spring")

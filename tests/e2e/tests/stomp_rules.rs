@@ -38,7 +38,9 @@ fn value<'a>(frame: &'a str, name: &str) -> Option<&'a str> {
 
 #[tokio::test]
 async fn prefixes_say_who_may_send_where_and_who_is_asked() {
+    // Clients that may send to rooms need more of NATS than `deploy/nats` lets gateways do unless asked.
     let cluster = Cluster::builder()
+        .open_bus()
         .gateway_setting("HOLDFAST_STOMP__RELAY", "/topic/open")
         .gateway_setting("HOLDFAST_STOMP__REQUESTS", "/ask")
         .gateway_setting("HOLDFAST_ENDPOINTS__QUIET__PATH", "/quiet")

@@ -13,6 +13,7 @@ pub mod client;
 pub mod cluster;
 pub mod collector;
 pub mod credentials;
+pub mod deployed;
 pub mod http;
 pub mod metrics;
 pub mod nats;

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use crate::process::Process;
 use crate::wait::eventually;
-use crate::{Folder, binaries};
+use crate::{Folder, binaries, deployed};
 use serde_json::Value;
 
 /// One nats-server with JetStream. Dropping it kills it and removes its store.
@@ -18,6 +18,8 @@ pub struct NatsServer {
     process: Process,
     /// Where other servers of its cluster reach it.
     cluster: Option<SocketAddr>,
+    /// It has the users of `deploy/nats`.
+    deployed: bool,
 }
 
 impl NatsServer {
@@ -30,9 +32,14 @@ impl NatsServer {
         std::fs::write(folder.path().join("nats.conf"), config).expect("write nats.conf");
         let process = spawn(folder.path(), None);
         let (address, cluster) = ports_of(folder.path(), &process).await;
-        let server = Self { folder, address, config: config.to_owned(), process, cluster };
+        let server = Self { folder, address, config: config.to_owned(), process, cluster, deployed: false };
         server.greets().await;
         server
+    }
+
+    /// Starts one with the users and permissions of `deploy/nats`.
+    pub async fn start_deployed() -> Self {
+        Self { deployed: true, ..Self::start(&deployed::config()).await }
     }
 
     /// Starts two that form a cluster, without JetStream (which wants three).
@@ -85,12 +92,30 @@ impl NatsServer {
         ports_of(self.folder.path(), &self.process).await
     }
 
-    /// A bare client, as any program would have one.
+    /// Whether it has the users and permissions of `deploy/nats`.
+    pub const fn is_deployed(&self) -> bool {
+        self.deployed
+    }
+
+    /// A bare client, as a domain service would have one.
     ///
     /// # Panics
     /// If it cannot connect.
     pub async fn connect(&self) -> async_nats::Client {
-        async_nats::ConnectOptions::new()
+        self.connect_as(deployed::SERVICE).await
+    }
+
+    /// A bare client of that user, where there are users.
+    ///
+    /// # Panics
+    /// If it cannot connect.
+    pub async fn connect_as(&self, user: &str) -> async_nats::Client {
+        let mut options = async_nats::ConnectOptions::new();
+        if self.deployed {
+            options = options.user_and_password(user.to_owned(), deployed::password_of(user));
+            options = options.custom_inbox_prefix(deployed::inboxes_of(user));
+        }
+        options
             .reconnect_delay_callback(|_| std::time::Duration::from_millis(50))
             .request_timeout(Some(std::time::Duration::from_secs(20)))
             .connect(format!("nats://{}", self.address))

@@ -25,6 +25,7 @@ pub struct Builder {
     pub(super) nats_config: String,
     pub(super) prefix: Option<String>,
     pub(super) nats_pair: bool,
+    pub(super) open_bus: bool,
     pub(super) sections: usize,
 }
 
@@ -111,6 +112,14 @@ impl Builder {
             .setting("HOLDFAST_SECTIONS__COUNT", &count.to_string())
     }
 
+    /// A bus without users and permissions, which anybody may connect to: for measurements, and programs of others. Else it has
+    /// those of `deploy/nats`, unless the test brings a configuration, a prefix or a pair of its own.
+    #[must_use]
+    pub const fn open_bus(mut self) -> Self {
+        self.open_bus = true;
+        self
+    }
+
     /// Text of nats-server's own configuration file.
     #[must_use]
     pub fn nats_config(mut self, config: &str) -> Self {
@@ -132,8 +141,10 @@ impl Builder {
         let (nats, second_nats) = if self.nats_pair {
             let (first, second) = NatsServer::start_pair().await;
             (first, Some(second))
-        } else {
+        } else if self.open_bus || self.prefix.is_some() || !self.nats_config.is_empty() {
             (NatsServer::start(&self.nats_config).await, None)
+        } else {
+            (NatsServer::start_deployed().await, None)
         };
         let certificate = self.tls.then(|| Certificate::make(folder.path()));
         let (routers, gateways) = (self.routers, self.gateways);

@@ -23,7 +23,7 @@ use crate::process::{Process, StartFailed};
 use crate::proxy::Proxy;
 use crate::service::Service;
 use crate::wait::{eventually, pause};
-use crate::{Folder, binaries, http};
+use crate::{Folder, binaries, deployed, http};
 
 /// "About 300 ms" during which old and new owner of a partition both forward, and some more.
 const ROUTER_OVERLAP: Duration = Duration::from_millis(500);
@@ -88,6 +88,9 @@ impl Drop for Shared {
 impl Drop for Cluster {
     fn drop(&mut self) {
         self.post_mortem();
+        if !thread::panicking() {
+            self.nothing_was_denied();
+        }
     }
 }
 
@@ -104,6 +107,7 @@ impl Cluster {
             nats_config: String::new(),
             prefix: None,
             nats_pair: false,
+            open_bus: false,
             sections: 1,
         }
     }
@@ -169,6 +173,11 @@ impl Cluster {
         Service::new(self.nats.connect().await, self.builder.prefix.as_deref().unwrap_or("hf"))
     }
 
+    /// Somebody with the command line client's rights, who may order gateways about too.
+    pub async fn operator(&self) -> Service {
+        Service::new(self.nats.connect_as("operator").await, self.builder.prefix.as_deref().unwrap_or("hf"))
+    }
+
     /// Starts one more router, and waits for its ready line only.
     pub async fn add_router(&mut self) {
         self.spawn_all(1, 0).await;
@@ -215,6 +224,12 @@ impl Cluster {
         let mut set = |name: &str, value: String| settings.insert(name.to_owned(), Some(value));
         let second = self.second_nats.as_ref().map(|nats| format!(",nats://{}", nats.address()));
         set("HOLDFAST_BUS__SERVERS", format!("nats://{bus}{}", second.unwrap_or_default()));
+        if self.nats.is_deployed() {
+            let user = deployed::user_of(program);
+            set("HOLDFAST_BUS__USER", user.to_owned());
+            set("HOLDFAST_BUS__PASSWORD", deployed::password_of(user));
+            set("HOLDFAST_BUS__INBOX_PREFIX", deployed::inboxes_of(user));
+        }
         set("HOLDFAST_ADMIN__ADDRESS", "127.0.0.1:0".to_owned());
         if program == "holdfast-gateway" {
             set("HOLDFAST_LISTEN__ADDRESS", "127.0.0.1:0".to_owned());
@@ -301,6 +316,15 @@ impl Cluster {
 
     fn daemons(&self) -> impl Iterator<Item = &Daemon> {
         self.routers.iter().map(Deref::deref).chain(self.gateways.iter().map(Deref::deref))
+    }
+
+    /// What the product needs, `deploy/nats` allows.
+    fn nothing_was_denied(&self) {
+        for daemon in self.daemons() {
+            let said = daemon.process.output();
+            let denied = said.lines().find(|line| line.to_lowercase().contains("permissions violation"));
+            assert!(denied.is_none(), "{} was denied what it needs: {denied:?}", daemon.name());
+        }
     }
 
     #[expect(clippy::print_stderr, reason = "what a failed test shows")]

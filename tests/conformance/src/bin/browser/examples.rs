@@ -84,6 +84,7 @@ pub(crate) async fn all(browser: &mut Browser, tools: &Tools) -> anyhow::Result<
 /// Two people on two gateways, in service as it is meant: the login has set a cookie.
 async fn chat(browser: &mut Browser, tools: &Tools, service: &str) -> anyhow::Result<usize> {
     let cluster = Cluster::builder()
+        .open_bus()
         .routers(2)
         .gateways(2)
         .gateway_setting("HOLDFAST_SOCKJS__PATHS", "/ws")
@@ -161,6 +162,7 @@ async fn appears(browser: &mut Browser, tabs: &[Tab], lines: &[&str]) -> anyhow:
 /// Two tabs of one user, as pasted from the article: profile `dev`.
 async fn notifications(browser: &mut Browser, tools: &Tools) -> anyhow::Result<usize> {
     let cluster = Cluster::builder()
+        .open_bus()
         .gateways(2)
         .dev()
         .gateway_setting("HOLDFAST_AUTH__JWT__SECRET", credentials::SECRET)

@@ -58,6 +58,7 @@ async fn run(program: &std::path::Path) -> anyhow::Result<usize> {
         return examples(&mut browser).await;
     }
     let cluster = Cluster::builder()
+        .open_bus()
         .routers(2)
         .gateways(2)
         .dev()
