@@ -40,10 +40,12 @@ use crate::metrics::{HubCells, KeyCollector, ShardCells, catalogue};
 use crate::net::certificates::{self, CertificateError, Certificates};
 use crate::net::{self, Listening, listener};
 use crate::pressure;
-use crate::relay::{self, Relay, RelaySettings};
+use crate::relay::{self, Leaving, Relay, RelaySettings};
 
 /// How long tasks of the hub's thread may take to end.
 const TASKS_GRACE: Duration = Duration::from_secs(1);
+/// How long a back end that was told to go may take, from its slot on.
+const BACK_END_GRACE: Duration = Duration::from_secs(6);
 
 /// Why the gateway cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -120,14 +122,15 @@ async fn hub(node: NodeId, loaded: &Loaded<GatewaySettings>) -> Result<(), AppEr
     let admin = Admin::bind(&settings.admin, registry.clone(), readiness.clone()).await?;
     let bus = Bus::connect(&settings.bus, &bus_metrics, &format!("holdfast-gateway {node}")).await?;
 
-    let relay_address = start_relay(settings, &bus, &registry, &tasks, public.certificates.clone())?;
+    let accepting = CancellationToken::new();
+    let relay = start_relay(settings, &bus, &registry, &tasks, (public.certificates.clone(), accepting.clone()))?;
+    let relay_address = relay.as_ref().map(|relay| relay.address);
     let (bus_requests, hub_requests) = shell::requests();
     let verifier = Arc::clone(&keys.verifier);
     let (desk, authenticator) = callers(node, settings, keys, bus_requests, Exchanges::new(&registry)?);
     let gatekeeper = Arc::new(Gatekeeper::new(settings.gate(), authenticator.clone()));
     let door = Arc::new(Door::new(settings.door()));
     let admin_address = admin.address();
-    let accepting = CancellationToken::new();
     let common = Common {
         node,
         shards,
@@ -162,6 +165,9 @@ async fn hub(node: NodeId, loaded: &Loaded<GatewaySettings>) -> Result<(), AppEr
     let ready = || announce(node, (public.plain, public.tls, relay_address), admin_address);
     let ended = shell::run(parts, &shutdown, ready).await;
     started.join();
+    if let (Some(relay), Ok(())) = (relay, &ended) {
+        relay.leave(settings.drain.window, &shutdown).await;
+    }
     if let Err(error) = tasks.finish(TASKS_GRACE).await {
         tracing::warn!(%error, "Ended with tasks under way");
     }
@@ -319,14 +325,35 @@ fn listen(settings: &GatewaySettings, shards: u16) -> Result<Public, AppError> {
     Ok(Public { listening, plain, tls: Some(bound), certificates })
 }
 
+/// What listens for back ends.
+struct BackEnds {
+    address: SocketAddr,
+    sessions: relay::Sessions,
+    bus: Bus,
+}
+
+impl BackEnds {
+    /// The drain has begun: waits for those that have not had their turn, and for what they published to reach the bus.
+    async fn leave(self, window: Duration, shutdown: &Shutdown) {
+        tokio::select! {
+            () = self.sessions.gone() => {}
+            () = shutdown.second() => {}
+            () = tokio::time::sleep(window + BACK_END_GRACE) => tracing::warn!("Back ends by STOMP over TCP are left"),
+        }
+        if let Err(error) = self.bus.flush(TASKS_GRACE).await {
+            tracing::warn!(%error, "What back ends sent last may be lost");
+        }
+    }
+}
+
 /// Listens for back ends, where that is wanted.
 fn start_relay(
     settings: &GatewaySettings,
     bus: &Bus,
     registry: &Registry,
     tasks: &Tasks,
-    certificates: Option<Arc<Certificates>>,
-) -> Result<Option<SocketAddr>, AppError> {
+    (certificates, accepting): (Option<Arc<Certificates>>, CancellationToken),
+) -> Result<Option<BackEnds>, AppError> {
     let config = &settings.stomp_relay;
     let Some(address) = config.listen else { return Ok(None) };
     let failed = |source| AppError::Listen { address, source };
@@ -340,9 +367,12 @@ fn start_relay(
         sessions_max: config.sessions,
         destinations: settings.stomp.destinations(),
         subjects: Subjects::new(&settings.bus.prefix),
+        leaving: Leaving { accepting, window: settings.drain.window },
     };
-    Relay::new(relay, bus.clone(), registry)?.serve(listener, tasks).map_err(failed)?;
-    Ok(Some(bound))
+    let relay = Relay::new(relay, bus.clone(), registry)?;
+    let sessions = relay.sessions();
+    relay.serve(listener, tasks).map_err(failed)?;
+    Ok(Some(BackEnds { address: bound, sessions, bus: bus.clone() }))
 }
 
 type Addresses = (SocketAddr, Option<SocketAddr>, Option<SocketAddr>);

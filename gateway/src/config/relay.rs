@@ -22,7 +22,7 @@ settings! {
         /// Their passcode, at least 12 bytes.
         pub passcode: Option<Secret>,
         /// Sessions at once.
-        pub sessions: usize = "1024",
+        pub sessions: u32 = "1024",
     }
 }
 

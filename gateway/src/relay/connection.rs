@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
+use std::pin::pin;
 use std::time::Duration;
 
 use async_nats::{HeaderMap, HeaderValue, Message};
@@ -31,6 +32,8 @@ const HEARD_QUEUE: usize = 256;
 /// RECEIPTs that may be outstanding.
 const CONFIRMS_MAX: usize = 1024;
 const READ_BYTES: usize = 16 << 10;
+/// For a back end that was told to go: what it has sent until it knows still counts.
+const GOING_TIMEOUT: Duration = Duration::from_secs(5);
 /// What subscriptions count as.
 const CLASS: &str = "relay";
 
@@ -105,6 +108,7 @@ pub(super) async fn run(
         beat_at: now,
     };
     let mut buffer = vec![0; READ_BYTES];
+    let mut slot = pin!(relay.slot());
     loop {
         let deadline = connection.deadline();
         tokio::select! {
@@ -122,6 +126,7 @@ pub(super) async fn run(
             Some((id, message)) = hearing.recv() => connection.deliver(&id, &message).await?,
             Some(_) = connection.markers.next() => connection.confirmed().await?,
             () = tokio::time::sleep_until(deadline) => connection.on_time().await?,
+            () = &mut slot => return connection.see_off(&mut read, &mut buffer).await,
         }
     }
 }
@@ -168,13 +173,7 @@ impl Connection<'_> {
                     self.rest();
                 }
                 Act::End(None) => {
-                    while !self.confirms.is_empty() {
-                        let (_, by) = self.confirms[0];
-                        match tokio::time::timeout_at(by, self.markers.next()).await {
-                            Ok(Some(_)) => self.confirmed().await?,
-                            Ok(None) | Err(_) => break,
-                        }
-                    }
+                    self.settle().await?;
                     self.write.shutdown().await?;
                     return Ok(true);
                 }
@@ -185,6 +184,42 @@ impl Connection<'_> {
             }
         }
         Ok(false)
+    }
+
+    /// What was published is confirmed, as far as the bus does so in time.
+    async fn settle(&mut self) -> Result<(), Ended> {
+        while let Some((_, by)) = self.confirms.front() {
+            match tokio::time::timeout_at(*by, self.markers.next()).await {
+                Ok(Some(_)) => self.confirmed().await?,
+                Ok(None) | Err(_) => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// The node leaves: says so, and publishes what the back end has sent until it knows.
+    async fn see_off(&mut self, read: &mut (impl AsyncRead + Unpin), buffer: &mut [u8]) -> Result<(), Ended> {
+        self.settle().await?;
+        let goodbye = self.session.going();
+        self.write(&goodbye).await?;
+        self.write.shutdown().await?;
+        let by = Instant::now() + GOING_TIMEOUT;
+        while let Ok(length) = tokio::time::timeout_at(by, read.read(buffer)).await {
+            let length = length?;
+            if length == 0 {
+                break;
+            }
+            for act in self.session.feed(buffer.get(..length).unwrap_or_default()) {
+                match act {
+                    Act::Publish(publication) => self.publish(publication).await?,
+                    Act::End(_) => return Ok(()),
+                    // Nothing can be said any more.
+                    Act::Write(_) | Act::Confirm(_) | Act::HeartBeat { .. } => {}
+                    Act::Subscribe { .. } | Act::Unsubscribe(_) => {}
+                }
+            }
+        }
+        Ok(())
     }
 
     async fn publish(&mut self, publication: Publication) -> Result<(), Ended> {

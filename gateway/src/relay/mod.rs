@@ -11,6 +11,7 @@ mod transactions;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use holdfast_daemon::bus::Bus;
@@ -22,6 +23,7 @@ use rustls::ServerConfig;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
 
 use self::connection::Ended;
 use crate::handshake::Destinations;
@@ -41,7 +43,34 @@ pub struct Relay {
     passcode: Secret,
     tls: Option<Arc<ServerConfig>>,
     sessions: Arc<Semaphore>,
+    sessions_max: u32,
+    leaving: Leaving,
+    /// Sessions that have their slot.
+    slots: AtomicU32,
     metrics: Metrics,
+}
+
+/// How the back ends of a node that drains leave it.
+#[derive(Debug, Clone)]
+pub struct Leaving {
+    /// Cancelled when the drain begins.
+    pub accepting: CancellationToken,
+    /// Over how long they are sent away, one after the other.
+    pub window: Duration,
+}
+
+/// Tells when all sessions have ended.
+#[derive(Debug)]
+pub struct Sessions {
+    all: Arc<Semaphore>,
+    sessions_max: u32,
+}
+
+impl Sessions {
+    /// Completes when there is none. Cancel-safe.
+    pub async fn gone(&self) {
+        drop(self.all.acquire_many(self.sessions_max).await);
+    }
 }
 
 /// What it counts.
@@ -86,11 +115,13 @@ pub struct RelaySettings {
     /// TLS, where it is spoken.
     pub tls: Option<Arc<ServerConfig>>,
     /// Sessions at once.
-    pub sessions_max: usize,
+    pub sessions_max: u32,
     /// What destinations mean.
     pub destinations: Destinations,
     /// The fleet's prefix.
     pub subjects: Subjects,
+    /// How they end.
+    pub leaving: Leaving,
 }
 
 impl Relay {
@@ -99,9 +130,24 @@ impl Relay {
     /// # Errors
     /// A metric was declared twice.
     pub fn new(settings: RelaySettings, bus: Bus, registry: &Registry) -> Result<Self, prometheus::Error> {
-        let RelaySettings { login, passcode, tls, sessions_max, destinations, subjects } = settings;
-        let (sessions, metrics) = (Arc::new(Semaphore::new(sessions_max)), Metrics::new(registry)?);
-        Ok(Self { bus, subjects, destinations, login, passcode, tls, sessions, metrics })
+        let RelaySettings { login, passcode, tls, sessions_max, destinations, subjects, leaving } = settings;
+        let sessions = Arc::new(Semaphore::new(usize::try_from(sessions_max).unwrap_or(Semaphore::MAX_PERMITS)));
+        let (slots, metrics) = (AtomicU32::new(0), Metrics::new(registry)?);
+        Ok(Self { bus, subjects, destinations, login, passcode, tls, sessions, sessions_max, leaving, slots, metrics })
+    }
+
+    /// Tells when all sessions have ended.
+    pub fn sessions(&self) -> Sessions {
+        Sessions { all: Arc::clone(&self.sessions), sessions_max: self.sessions_max }
+    }
+
+    /// Completes when it is one session's turn to go: those that are there when the drain begins share its window.
+    async fn slot(&self) {
+        self.leaving.accepting.cancelled().await;
+        let place = self.slots.fetch_add(1, Ordering::Relaxed);
+        let free = u32::try_from(self.sessions.available_permits()).unwrap_or(u32::MAX);
+        let there = self.sessions_max.saturating_sub(free).max(place + 1);
+        tokio::time::sleep(self.leaving.window * place / there).await;
     }
 
     /// Accepts back ends until the tasks are told to stop. Must be called in the runtime that shall do it.
@@ -138,7 +184,11 @@ async fn serve(relay: &Relay, stream: TcpStream) -> Result<(), Ended> {
 
 async fn accept(relay: Arc<Relay>, listener: tokio::net::TcpListener, tasks: Tasks) {
     loop {
-        let (stream, peer) = match listener.accept().await {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = relay.leaving.accepting.cancelled() => return,
+        };
+        let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "Accepting a back end failed");

@@ -144,6 +144,11 @@ impl<'a> Session<'a> {
         stomp::receipt(self.version, receipt, &[])
     }
 
+    /// What a back end is told when the node leaves.
+    pub(super) fn going(&self) -> Vec<u8> {
+        stomp::error(self.version, "the node is going away", None, "connect again")
+    }
+
     /// What was published has not reached the bus: told, and ended.
     pub(super) fn unconfirmed(&mut self, receipt: Option<&str>) -> Vec<Act> {
         let mut acts = Vec::new();

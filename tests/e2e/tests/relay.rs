@@ -194,3 +194,37 @@ async fn strangers_and_too_many_are_refused() {
     assert_eq!(BackEnd::open(&cluster).await.frame().await, "", "the third is one too many");
     drop((first, second));
 }
+
+#[tokio::test]
+async fn a_node_that_drains_sends_back_ends_away_one_by_one_and_loses_nothing_of_theirs() {
+    let cluster = builder()
+        .gateway_setting("HOLDFAST_DRAIN__DELAY", "10ms")
+        .gateway_setting("HOLDFAST_DRAIN__WINDOW", "3s")
+        .start()
+        .await;
+    let room = client(&cluster, "ana", "/topic/chat/8").await;
+    let mut back_ends = [BackEnd::connected(&cluster).await, BackEnd::connected(&cluster).await];
+
+    cluster.gateway(0).terminate();
+    wait::eventually("the listener is closed", async || {
+        let address = cluster.gateway(0).ready()["listen_relay"].as_str().expect("an address").to_owned();
+        if TcpStream::connect(address).await.is_ok() { Err("it accepts".to_owned()) } else { Ok(()) }
+    })
+    .await;
+
+    let [first, second] = &mut back_ends;
+    let go = async |back_end: &mut BackEnd| {
+        let goodbye = back_end.frame().await;
+        assert!(goodbye.starts_with("ERROR\nmessage:the node is going away\n"), "{goodbye}");
+        // As if it did not know yet.
+        back_end.say("SEND\ndestination:/topic/chat/8\n\nlate\0").await;
+    };
+    tokio::join!(go(first), go(second));
+    for _ in &back_ends {
+        assert!(text(&room).await.ends_with("\n\nlate\0"));
+    }
+    for mut back_end in back_ends {
+        assert_eq!(back_end.frame().await, "", "the gateway closes");
+    }
+    assert_eq!(cluster.gateway(0).ended().await.code(), Some(0));
+}
