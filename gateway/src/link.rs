@@ -29,7 +29,7 @@ pub use self::granted::{Granted, Replay};
 pub use self::inspect::{Inquiry, Inspect, Inspected, ShardProfile, Whose};
 pub use self::place::{id_for_shard, shard_of};
 pub use self::session::{Asker, ToHubOfSession, ToShardOfSession};
-pub use self::shared::{SharedCommand, SharedDelivery};
+pub use self::shared::{Form, STOMP_FORMS_MAX, SharedCommand, SharedDelivery, StompForm};
 use crate::auth::Identity;
 use crate::handshake::Endpoint;
 use crate::session::{Failure, HistoryPage, Outcome, Outward, Said, Ticket};

@@ -1,6 +1,6 @@
 //! What several shards get of one message, encoded once per node and form.
 
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
 use holdfast_daemon::spans::Context;
@@ -10,6 +10,7 @@ use holdfast_protocol::wire::{Command, Delivery, ReceiptAsk, Target};
 
 use super::ReceiptRef;
 use crate::session::Variant;
+use crate::socket::Framing;
 
 /// A delivery shared by the shards it is for, with each form of it encoded once per node.
 #[derive(Debug)]
@@ -20,68 +21,78 @@ pub struct SharedDelivery {
     pub receipt: Option<ReceiptRef>,
     /// Its place in a sampled trace.
     pub trace: Option<Context>,
-    /// Complete frames for dialect `json`: the first without a room, then one per target.
-    json: Box<[OnceLock<Bytes>]>,
-    /// The complete frame for dialect `bare`.
-    bare: OnceLock<Bytes>,
-    /// Complete frames for dialect `stomp`. Held for a look-up or an encoding, never across a wait.
-    stomp: Mutex<Vec<StompFrame>>,
-    /// Frames from above, and the same in SockJS framing; none where it cannot be. Held like `stomp`.
-    sockjs: Mutex<Vec<(Bytes, Option<Bytes>)>>,
+    /// For dialect `json`: the first without a room, then one per target.
+    json: Box<[OnceLock<Form>]>,
+    /// For dialect `bare`.
+    bare: OnceLock<Form>,
+    /// For dialect `stomp`. Held for a look-up or an encoding, never across a wait.
+    stomp: Mutex<Vec<Arc<StompForm>>>,
 }
 
-/// A frame of dialect `stomp`, and what it was encoded for.
+/// A delivery in one dialect: the complete frame as it is, and the same in SockJS framing once somebody needs that.
 #[derive(Debug)]
-struct StompFrame {
+pub struct Form {
+    plain: Bytes,
+    /// None where it cannot be.
+    sockjs: OnceLock<Option<Bytes>>,
+}
+
+impl Form {
+    const fn new(plain: Bytes) -> Self {
+        Self { plain, sockjs: OnceLock::new() }
+    }
+
+    /// The frame for a socket of this framing. `wrap` puts a plain one into SockJS framing, which has text only: `None`
+    /// for a binary one.
+    pub fn frame(&self, framing: Framing, wrap: impl FnOnce(&Bytes) -> Option<Bytes>) -> Option<Bytes> {
+        match framing {
+            Framing::Plain => Some(self.plain.clone()),
+            Framing::SockJs => self.sockjs.get_or_init(|| wrap(&self.plain)).clone(),
+        }
+    }
+}
+
+/// A form in dialect `stomp`, and what it was encoded for.
+#[derive(Debug)]
+pub struct StompForm {
     version: Version,
     subscription: Box<str>,
     destination: Box<str>,
     ack: bool,
-    frame: Bytes,
+    form: Form,
 }
 
-impl StompFrame {
-    fn is(&self, variant: &Variant<'_>) -> bool {
+impl StompForm {
+    /// Whether it is what subscriptions of this kind hear.
+    pub fn is(&self, variant: &Variant<'_>) -> bool {
         let Variant { version, subscription, destination, ack } = variant;
         self.version == *version
             && self.ack == *ack
             && *self.subscription == **subscription
             && *self.destination == **destination
     }
+
+    /// The form.
+    pub const fn form(&self) -> &Form {
+        &self.form
+    }
 }
 
-/// Most frames of one delivery that are kept for others who need the same; names of subscriptions are the clients' to
-/// choose.
-const FRAMES_MAX: usize = 32;
+/// Most forms of one delivery in dialect `stomp` that are kept for others who need the same; names of subscriptions are
+/// the clients' to choose.
+pub const STOMP_FORMS_MAX: usize = 32;
 
 impl SharedDelivery {
     /// A delivery nobody has encoded yet.
     pub fn new(delivery: Delivery, router: NodeId) -> Self {
         let receipt = delivery.receipt.map(|ask| ReceiptRef { router, number: ask.number });
-        let json = (0..=delivery.targets.len()).map(|_| OnceLock::new()).collect();
-        Self {
-            delivery,
-            receipt,
-            trace: None,
-            json,
-            bare: OnceLock::new(),
-            stomp: Mutex::default(),
-            sockjs: Mutex::default(),
-        }
+        Self { receipt, ..Self::kept(delivery) }
     }
 
     /// A kept message read from the stream: nobody waits for a receipt.
     pub fn kept(delivery: Delivery) -> Self {
         let json = (0..=delivery.targets.len()).map(|_| OnceLock::new()).collect();
-        Self {
-            delivery,
-            receipt: None,
-            trace: None,
-            json,
-            bare: OnceLock::new(),
-            stomp: Mutex::default(),
-            sockjs: Mutex::default(),
-        }
+        Self { delivery, receipt: None, trace: None, json, bare: OnceLock::new(), stomp: Mutex::default() }
     }
 
     /// The same, traced.
@@ -90,48 +101,39 @@ impl SharedDelivery {
         Self { trace, ..self }
     }
 
-    /// The frame for dialect `json`: of the target with this index where that is a room, else of the user's own
-    /// stream. `encode` gets the room.
-    pub fn json_frame(&self, target: usize, encode: impl FnOnce(&Delivery, Option<&str>) -> Bytes) -> Bytes {
+    /// For dialect `json`: of the target with this index where that is a room, else of the user's own stream. `encode`
+    /// gets the room.
+    pub fn json(&self, target: usize, encode: impl FnOnce(&Delivery, Option<&str>) -> Bytes) -> &Form {
         let (slot, room) = match self.delivery.targets.get(target) {
             Some(Target::Room(room)) => (target + 1, Some(room.as_str())),
             _ => (0, None),
         };
-        self.json[slot].get_or_init(|| encode(&self.delivery, room)).clone()
+        self.json[slot].get_or_init(|| Form::new(encode(&self.delivery, room)))
     }
 
-    /// The frame for dialect `bare`.
-    pub fn bare_frame(&self, encode: impl FnOnce(&Delivery) -> Bytes) -> Bytes {
-        self.bare.get_or_init(|| encode(&self.delivery)).clone()
+    /// For dialect `bare`.
+    pub fn bare(&self, encode: impl FnOnce(&Delivery) -> Bytes) -> &Form {
+        self.bare.get_or_init(|| Form::new(encode(&self.delivery)))
     }
 
-    /// The frame for dialect `stomp`, for subscriptions of this kind.
-    pub fn stomp_frame(&self, variant: &Variant<'_>, encode: impl FnOnce(&Delivery, &Variant<'_>) -> Bytes) -> Bytes {
-        let mut frames = self.stomp.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = frames.iter().find(|known| known.is(variant)) {
-            return known.frame.clone();
+    /// For dialect `stomp`, for subscriptions of this kind.
+    pub fn stomp(
+        &self,
+        variant: &Variant<'_>,
+        encode: impl FnOnce(&Delivery, &Variant<'_>) -> Bytes,
+    ) -> Arc<StompForm> {
+        let mut forms = self.stomp.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = forms.iter().find(|known| known.is(variant)) {
+            return Arc::clone(known);
         }
-        let frame = encode(&self.delivery, variant);
-        if frames.len() < FRAMES_MAX {
-            let Variant { version, subscription, destination, ack } = *variant;
-            let (subscription, destination) = (subscription.into(), destination.into());
-            frames.push(StompFrame { version, subscription, destination, ack, frame: frame.clone() });
+        let Variant { version, subscription, destination, ack } = *variant;
+        let form = Form::new(encode(&self.delivery, variant));
+        let (subscription, destination) = (subscription.into(), destination.into());
+        let form = Arc::new(StompForm { version, subscription, destination, ack, form });
+        if forms.len() < STOMP_FORMS_MAX {
+            forms.push(Arc::clone(&form));
         }
-        frame
-    }
-
-    /// One of the frames above in SockJS framing, which has text only: `None` for a binary one.
-    pub fn sockjs_frame(&self, plain: &Bytes, encode: impl FnOnce(&Bytes) -> Option<Bytes>) -> Option<Bytes> {
-        let mut frames = self.sockjs.lock().unwrap_or_else(PoisonError::into_inner);
-        // The same bytes, not merely equal ones: each form of a delivery exists once.
-        if let Some((_, framed)) = frames.iter().find(|(known, _)| known.as_ptr() == plain.as_ptr()) {
-            return framed.clone();
-        }
-        let framed = encode(plain);
-        if frames.len() < FRAMES_MAX {
-            frames.push((plain.clone(), framed.clone()));
-        }
-        framed
+        form
     }
 }
 

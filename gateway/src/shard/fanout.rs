@@ -10,7 +10,7 @@ use holdfast_daemon::spans::Span;
 use holdfast_protocol::wire::{Delivery, ReceiptPart, Target};
 
 use super::Shard;
-use super::frames::{Copies, Terms};
+use super::frames::{Copies, Met, Terms};
 use super::table::{Binding, CLEAN};
 use crate::clock::Now;
 use crate::link::{Key, ReceiptRef, SharedDelivery, ToHub};
@@ -95,6 +95,7 @@ struct Fan<'a> {
     acked: bool,
     part: ReceiptPart,
     reach: Reach,
+    met: Met,
     /// Closed when all copies are out: closing changes the lists that are being walked.
     overflowed: Vec<u32>,
 }
@@ -118,6 +119,7 @@ impl<S: Socket> Shard<S> {
             acked: delivery.receipt.is_some_and(|ask| ask.acked),
             part: ReceiptPart::default(),
             reach: reach_of(&delivery.targets),
+            met: Met::default(),
             overflowed: Vec::new(),
         };
         if fan.acked
@@ -191,7 +193,8 @@ impl<S: Socket> Shard<S> {
             fan.part.filtered += 1;
             return;
         }
-        let copies = Copies::of(fan.shared, share.target, &connection.session, connection.socket.framing());
+        let copies =
+            Copies::of(fan.shared, share.target, &connection.session, connection.socket.framing(), &mut fan.met);
         let holds = share.scope == OWN_STREAM && delivery.kept.is_some() && connection.session.holds_own();
         if copies.is_empty() && !holds {
             // It listens to nothing of this target; as a member of another it may.

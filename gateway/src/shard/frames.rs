@@ -1,14 +1,15 @@
 //! The frames that one connection gets of a delivery, each encoded once per node and form.
 
 use std::num::NonZeroU64;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use holdfast_protocol::dialect::{self, Dialect, sockjs, stomp};
 use holdfast_protocol::wire::Delivery;
-use smallvec::{SmallVec, smallvec};
+use smallvec::SmallVec;
 
 use crate::clock::Now;
-use crate::link::SharedDelivery;
+use crate::link::{Form, STOMP_FORMS_MAX, SharedDelivery, StompForm};
 use crate::session::{Session, Variant};
 use crate::socket::{Class, Framing, Outgoing, Pushed, Socket, Written};
 use crate::ws::frame;
@@ -29,29 +30,53 @@ pub(super) struct Terms {
     pub(super) kept: Option<NonZeroU64>,
 }
 
+/// Forms in dialect `stomp` of the delivery under way that this shard has met: looked through before those that all
+/// shards share, which are behind a lock.
+#[derive(Default)]
+pub(super) struct Met(SmallVec<[Arc<StompForm>; 2]>);
+
+impl Met {
+    fn form(&mut self, shared: &SharedDelivery, variant: &Variant<'_>) -> Arc<StompForm> {
+        let form = shared.stomp(variant, stomp_of);
+        if self.0.len() < STOMP_FORMS_MAX {
+            self.0.push(Arc::clone(&form));
+        }
+        form
+    }
+}
+
 impl Copies {
     /// Those of a delivery, by way of its target with this index.
-    pub(super) fn of(shared: &SharedDelivery, target: usize, session: &Session, framing: Framing) -> Self {
-        let mut copies = Self::plain(shared, target, session);
-        if framing == Framing::SockJs {
-            let frames = copies.frames.iter().filter_map(|frame| shared.sockjs_frame(frame, sockjs_of));
-            copies.frames = frames.collect();
+    pub(super) fn of(
+        shared: &SharedDelivery,
+        target: usize,
+        session: &Session,
+        framing: Framing,
+        met: &mut Met,
+    ) -> Self {
+        let mut copies = Self { frames: SmallVec::new(), can_ack: false };
+        match session.dialect() {
+            Dialect::Json => {
+                copies.can_ack = true;
+                copies.add(shared.json(target, json_of), framing);
+            }
+            Dialect::Bare => copies.add(shared.bare(bare_of), framing),
+            Dialect::Stomp => {
+                for variant in session.variants(&shared.delivery, target) {
+                    copies.can_ack |= variant.ack;
+                    match met.0.iter().find(|known| known.is(&variant)) {
+                        Some(known) => copies.add(known.form(), framing),
+                        None => copies.add(met.form(shared, &variant).form(), framing),
+                    }
+                }
+            }
         }
         copies
     }
 
-    fn plain(shared: &SharedDelivery, target: usize, session: &Session) -> Self {
-        match session.dialect() {
-            Dialect::Json => Self { frames: smallvec![shared.json_frame(target, json_of)], can_ack: true },
-            Dialect::Bare => Self { frames: smallvec![shared.bare_frame(bare_of)], can_ack: false },
-            Dialect::Stomp => {
-                let mut copies = Self { frames: SmallVec::new(), can_ack: false };
-                for variant in session.variants(&shared.delivery, target) {
-                    copies.can_ack |= variant.ack;
-                    copies.frames.push(shared.stomp_frame(&variant, stomp_of));
-                }
-                copies
-            }
+    fn add(&mut self, form: &Form, framing: Framing) {
+        if let Some(frame) = form.frame(framing, sockjs_of) {
+            self.frames.push(frame);
         }
     }
 

@@ -12,7 +12,7 @@ use holdfast_protocol::wire::{Kept, Target};
 
 use super::Shard;
 use super::fanout::{conflation_key, passes};
-use super::frames::{Copies, Terms};
+use super::frames::{Copies, Met, Terms};
 use super::table::Binding;
 use crate::clock::Now;
 use crate::link::{ConnRef, Granted, Replay, ToHub};
@@ -182,7 +182,7 @@ impl<S: Socket> Shard<S> {
             let key = delivery.key.as_ref().map(|key| conflation_key(key));
             let kept = delivery.kept.as_ref().and_then(|kept| NonZeroU64::new(kept.seq));
             let terms = Terms { scope, expires_ms: delivery.expires_ms, key, kept };
-            let copies = Copies::of(shared, 0, &connection.session, connection.socket.framing());
+            let copies = Copies::of(shared, 0, &connection.session, connection.socket.framing(), &mut Met::default());
             if let Some(seq) = kept
                 && !connection.socket.has_room(now, copies.bytes())
             {

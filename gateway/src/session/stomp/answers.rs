@@ -62,10 +62,9 @@ impl Session {
     /// Says something to each subscription that hears the user's own messages of this name.
     fn say_to_own(&mut self, name: &str, payload: &Bytes, content: Option<Content>, actions: &mut Actions) {
         let Some(stomp) = &self.stomp else { return };
-        let hears = |hears: &Hears| matches!(hears, Hears::Own(own) if **own == *name);
-        let heard = stomp.subscriptions.iter().filter(|subscription| hears(&subscription.hears));
+        let heard = stomp.subscriptions.iter().filter(|subscription| subscription.hears() == (Hears::Own, name));
         let heard: Vec<_> =
-            heard.map(|subscription| (subscription.id.clone(), subscription.destination.clone())).collect();
+            heard.map(|subscription| (subscription.id().to_owned(), subscription.destination().to_owned())).collect();
         for (id, destination) in &heard {
             self.say((id, destination), payload, content, actions);
         }

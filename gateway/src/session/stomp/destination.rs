@@ -19,10 +19,10 @@ pub(super) enum Destination {
     Upstream(Vec<String>),
     /// A domain service that answers what is sent.
     Request(Vec<String>),
-    /// A room.
+    /// A room. Its name is how the destination ends.
     Room(Arc<str>),
-    /// The user's own messages of a destination, which is without the prefix.
-    Own(Box<str>),
+    /// The user's own messages of a destination, which is without the prefix: how the destination ends.
+    Own(Arc<str>),
     /// A fresh credential.
     Auth,
 }

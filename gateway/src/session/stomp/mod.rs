@@ -19,6 +19,7 @@ use holdfast_protocol::dialect::json::ErrorCode;
 use holdfast_protocol::dialect::stomp::{self, Command, Connected, Frame, Limits, ParseError, Parser, Version};
 use holdfast_protocol::dialect::{is_device, is_user};
 use holdfast_protocol::position::{Position, Recovery, Start};
+use smallvec::SmallVec;
 
 use self::subscriptions::Subscription;
 pub use self::subscriptions::Variant;
@@ -38,8 +39,10 @@ const CLOSE_WAIT_MS: u64 = 3000;
 const CONFIRM_WAIT_MS: u64 = 2000;
 /// Sessions hear of time about once a second: a heart-beat that would be due before the next time goes out now.
 const HEARTBEAT_EARLY_MS: u64 = 1500;
-/// How long after the first SUBSCRIBE to the user's own messages those that the client missed wait for others.
+/// How long after a SUBSCRIBE to the user's own messages those that the client missed wait for another.
 const OWN_WAIT_MS: u64 = 500;
+/// How long they wait after the first, in all.
+const OWN_WAIT_MS_MAX: u64 = 5000;
 /// Headers whose value means nothing with a space before it, though 1.1 and 1.2 forbid to trim it.
 const UNPADDED: [&str; 4] = ["destination", "id", "ack", "receipt"];
 
@@ -50,7 +53,8 @@ pub(super) struct Stomp {
     pub(super) version: Version,
     /// Whole frames that wait until their time has come.
     frames: VecDeque<Frame>,
-    subscriptions: Vec<Subscription>,
+    /// Most clients have one.
+    subscriptions: SmallVec<[Subscription; 1]>,
     transactions: Transactions,
     /// How often it wants to hear of us, in milliseconds; 0 is never.
     heartbeat_ms: u64,
@@ -66,8 +70,10 @@ enum Own {
     Heard,
     /// The client resumes: they wait until it listens.
     Waiting,
-    /// It listens to some; they wait until this millisecond for its other subscriptions.
-    Due { ms: u64 },
+    /// It listens to some; they wait until this millisecond for its other subscriptions, or longer where one comes.
+    Due { ms: u64, ms_max: u64 },
+    /// They have come: who subscribes now has missed those of its own.
+    Gone,
 }
 
 /// A DISCONNECT was read.
@@ -84,7 +90,7 @@ impl Default for Stomp {
             parser: Parser::new(Limits::default()),
             version: Version::V1_2,
             frames: VecDeque::new(),
-            subscriptions: Vec::new(),
+            subscriptions: SmallVec::new(),
             transactions: Transactions::default(),
             heartbeat_ms: 0,
             heartbeat_due_ms: 0,
@@ -257,19 +263,25 @@ impl Session {
 
     /// Whether kept messages of the user's own must wait: the client resumes, and does not listen to them yet.
     pub fn holds_own(&self) -> bool {
-        self.stomp.as_ref().is_some_and(|stomp| stomp.own != Own::Heard)
+        self.stomp.as_ref().is_some_and(|stomp| matches!(stomp.own, Own::Waiting | Own::Due { .. }))
     }
 
-    /// The client listens to some of its own messages.
-    fn heard_own(&mut self, now: Now) {
-        if let Some(stomp) = self.stomp.as_mut().filter(|stomp| stomp.own == Own::Waiting) {
-            stomp.own = Own::Due { ms: now.ms + OWN_WAIT_MS };
-        }
+    /// The client listens to some of its own messages. False where those that it missed have gone by already.
+    fn heard_own(&mut self, now: Now) -> bool {
+        let Some(stomp) = &mut self.stomp else { return true };
+        let ms_max = match stomp.own {
+            Own::Heard => return true,
+            Own::Gone => return false,
+            Own::Waiting => now.ms + OWN_WAIT_MS_MAX,
+            Own::Due { ms_max, .. } => ms_max,
+        };
+        stomp.own = Own::Due { ms: ms_max.min(now.ms + OWN_WAIT_MS), ms_max };
+        true
     }
 
     fn on_disconnect(&mut self, now: Now, frame: &Frame, actions: &mut Actions) {
         let Some(stomp) = &mut self.stomp else { return };
-        stomp.subscriptions = Vec::new();
+        stomp.subscriptions = SmallVec::new();
         stomp.transactions = Transactions::default();
         stomp.frames = VecDeque::new();
         stomp.leaving = Some(Leaving {
@@ -292,8 +304,8 @@ impl Session {
 
     pub(super) fn stomp_tick(&mut self, now: Now, actions: &mut Actions) {
         let Some(stomp) = &mut self.stomp else { return };
-        if matches!(stomp.own, Own::Due { ms } if now.ms >= ms) {
-            stomp.own = Own::Heard;
+        if matches!(stomp.own, Own::Due { ms, .. } if now.ms >= ms) {
+            stomp.own = Own::Gone;
         }
         let leaving = stomp.leaving.as_ref().map(|leaving| (leaving.confirm_by_ms, leaving.close_by_ms));
         let connected = matches!(self.state, State::Open);

@@ -28,16 +28,49 @@ const DURABLE: [&str; 5] =
 /// Where a message of the user's own is heard that names no destination.
 const OWN_DEFAULT: &str = "/queue/messages";
 
-/// One SUBSCRIBE.
+/// One SUBSCRIBE. All that a delivery is compared with lies in one piece: this is walked for each member of a room.
 #[derive(Debug)]
 pub(super) struct Subscription {
-    pub(super) id: Box<str>,
-    /// As the client named it.
-    pub(super) destination: Box<str>,
-    pub(super) hears: Hears,
+    /// Its id, and behind it the destination as the client named it, whose end says what is heard.
+    names: Box<str>,
+    destination_at: usize,
+    heard_at: usize,
+    hears: Hears,
     ack: Ack,
     /// Acknowledgements that senders wait for, oldest first, where one acknowledges all before it.
     owed: VecDeque<Box<str>>,
+}
+
+/// What a subscription hears.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Hears {
+    /// A room.
+    Room,
+    /// The user's own messages of one name.
+    Own,
+}
+
+impl Subscription {
+    /// To the room or the user's own messages of this name, with which the destination ends.
+    fn new(id: &str, destination: &str, hears: Hears, name: &str, ack: Ack) -> Self {
+        let names: Box<str> = [id, destination].concat().into();
+        let heard_at = names.len().saturating_sub(name.len());
+        Self { destination_at: id.len(), heard_at, names, hears, ack, owed: VecDeque::new() }
+    }
+
+    pub(super) fn id(&self) -> &str {
+        self.names.get(..self.destination_at).unwrap_or_default()
+    }
+
+    /// As the client named it.
+    pub(super) fn destination(&self) -> &str {
+        self.names.get(self.destination_at..).unwrap_or_default()
+    }
+
+    /// What it hears, and by which name.
+    pub(super) fn hears(&self) -> (Hears, &str) {
+        (self.hears, self.names.get(self.heard_at..).unwrap_or_default())
+    }
 }
 
 /// How the client acknowledges messages.
@@ -59,12 +92,6 @@ impl Ack {
     }
 }
 
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Hears {
-    Room(Arc<str>),
-    Own(Box<str>),
-}
-
 /// One MESSAGE that a delivery becomes for a client. Clients number their subscriptions alike, so that few differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Variant<'a> {
@@ -82,31 +109,33 @@ pub struct Variant<'a> {
 #[derive(Clone, Copy)]
 struct Heard<'a> {
     room: Option<&'a str>,
-    own: &'a str,
-    /// To everybody: by whoever has subscribed to exactly this.
-    all: Option<&'a str>,
+    /// To everybody: also by whoever has subscribed to exactly its destination.
+    all: bool,
+    /// The destination that the sender names.
     named: Option<&'a str>,
 }
 
 impl<'a> Heard<'a> {
     fn of(delivery: &'a Delivery, target: usize) -> Self {
-        let named = delivery.destination.as_deref();
         let (room, all) = match delivery.targets.get(target) {
-            Some(Target::Room(room)) => (Some(room.as_str()), None),
-            Some(Target::All) => (None, named),
-            _ => (None, None),
+            Some(Target::Room(room)) => (Some(room.as_str()), false),
+            Some(Target::All) => (None, true),
+            _ => (None, false),
         };
-        let own = named.map_or(OWN_DEFAULT, |name| name.strip_prefix("/user").unwrap_or(name));
-        Self { room, own, all, named }
+        Self { room, all, named: delivery.destination.as_deref() }
     }
 
     fn by(self, subscription: &Subscription) -> bool {
-        match (&subscription.hears, self.room) {
-            (Hears::Room(name), Some(room)) => **name == *room,
-            (Hears::Own(name), None) => **name == *self.own,
-            (Hears::Room(_), None) => self.all == Some(&*subscription.destination),
-            (Hears::Own(_), Some(_)) => false,
+        match (subscription.hears(), self.room) {
+            ((Hears::Room, name), Some(room)) => *name == *room,
+            ((Hears::Own, name), None) => *name == *self.own(),
+            ((Hears::Room, _), None) => self.all && self.named == Some(subscription.destination()),
+            ((Hears::Own, _), Some(_)) => false,
         }
+    }
+
+    fn own(self) -> &'a str {
+        self.named.map_or(OWN_DEFAULT, |name| name.strip_prefix("/user").unwrap_or(name))
     }
 }
 
@@ -115,15 +144,16 @@ impl Session {
     /// subscription that hears it.
     pub fn variants<'a>(&'a self, delivery: &'a Delivery, target: usize) -> impl Iterator<Item = Variant<'a>> + 'a {
         let heard = Heard::of(delivery, target);
-        let stomp = self.stomp.as_ref().filter(|_| matches!(self.state, State::Open));
-        stomp.into_iter().flat_map(move |stomp| {
-            let hearing = stomp.subscriptions.iter().filter(move |subscription| heard.by(subscription));
-            hearing.map(move |subscription| Variant {
-                version: stomp.version,
-                subscription: &subscription.id,
-                destination: heard.named.filter(|_| heard.room.is_some()).unwrap_or(&subscription.destination),
-                ack: subscription.ack != Ack::Auto,
-            })
+        let (version, subscriptions) = match (&self.stomp, &self.state) {
+            (Some(stomp), State::Open) => (stomp.version, stomp.subscriptions.as_slice()),
+            _ => (Version::V1_2, &[][..]),
+        };
+        let hearing = subscriptions.iter().filter(move |subscription| heard.by(subscription));
+        hearing.map(move |subscription| Variant {
+            version,
+            subscription: subscription.id(),
+            destination: heard.named.filter(|_| heard.room.is_some()).unwrap_or_else(|| subscription.destination()),
+            ack: subscription.ack != Ack::Auto,
         })
     }
 
@@ -148,7 +178,7 @@ impl Session {
         let named = frame.header("subscription");
         let subscriptions = self.stomp.iter_mut().flat_map(|stomp| &mut stomp.subscriptions);
         let mut settled = Vec::new();
-        for subscription in subscriptions.filter(|known| named.is_none_or(|named| *known.id == *named)) {
+        for subscription in subscriptions.filter(|known| named.is_none_or(|named| *known.id() == *named)) {
             if let Some(at) = subscription.owed.iter().position(|owed| **owed == *id) {
                 settled.extend(subscription.owed.drain(..=at).map(String::from));
             }
@@ -173,8 +203,8 @@ impl Session {
             let message = "SUBSCRIBE needs a destination and an id";
             return self.stomp_end(receipt, ErrorCode::BadMessage, message, Close::Protocol, actions);
         };
-        match stomp.subscriptions.iter().find(|known| *known.id == *id) {
-            Some(known) if *known.destination == *destination => return self.ok(receipt, actions),
+        match stomp.subscriptions.iter().find(|known| *known.id() == *id) {
+            Some(known) if *known.destination() == *destination => return self.ok(receipt, actions),
             Some(_) => {
                 let message = "the id has another destination";
                 return self.stomp_end(receipt, ErrorCode::BadMessage, message, Close::Protocol, actions);
@@ -187,34 +217,25 @@ impl Session {
         if let Some((message, close)) = unsupported(frame) {
             return self.stomp_end(receipt, ErrorCode::BadMessage, message, close, actions);
         }
-        let hears = match Destination::parse(destination, &self.endpoint.destinations) {
+        let (hears, name) = match Destination::parse(destination, &self.endpoint.destinations) {
             Some(Destination::Upstream(to) | Destination::Request(to)) => {
                 return self.ask_once(id, destination, to, receipt, actions);
             }
-            Some(Destination::Room(room)) => Hears::Room(room),
-            Some(Destination::Own(name)) => Hears::Own(name),
+            Some(Destination::Room(room)) => (Hears::Room, room),
+            Some(Destination::Own(name)) => (Hears::Own, name),
             Some(Destination::Auth) | None => {
                 let message = "there is nothing to subscribe to at this destination";
                 return self.stomp_end(receipt, ErrorCode::Forbidden, message, Close::Policy, actions);
             }
         };
-        let room = match &hears {
-            Hears::Room(room) => Some(Arc::clone(room)),
-            Hears::Own(_) => None,
-        };
         let since = frame.header("since");
         // Only the first subscription to a room can begin in the past: others have heard what came since.
-        let is_heard = stomp.subscriptions.iter().any(|known| known.hears == hears);
-        let subscription = Subscription {
-            id: id.into(),
-            destination: destination.into(),
-            hears,
-            ack: Ack::read(frame.header("ack")),
-            owed: VecDeque::new(),
-        };
+        let is_heard = stomp.subscriptions.iter().any(|known| known.hears() == (hears, &*name));
+        let subscription = Subscription::new(id, destination, hears, &name, Ack::read(frame.header("ack")));
         if let Some(stomp) = &mut self.stomp {
             stomp.subscriptions.push(subscription);
         }
+        let room = (hears == Hears::Room).then_some(name);
         let lost = Start { position: None, recovery: Some(Recovery::Lost { first: None }) };
         match (room, since.map(Position::parse)) {
             (_, Some(None)) => {
@@ -224,10 +245,8 @@ impl Session {
             (Some(room), since) if since.is_none() || !is_heard => {
                 self.hear_room(&room, since.flatten(), receipt.cloned(), actions);
             }
-            (None, None) => {
-                self.heard_own(now);
-                self.ok(receipt, actions);
-            }
+            (None, None) if self.heard_own(now) || is_heard => self.ok(receipt, actions),
+            (None, None) => self.receipt_at(receipt.and_then(Id::as_receipt), &lost, actions),
             (_, Some(_)) => self.receipt_at(receipt.and_then(Id::as_receipt), &lost, actions),
             (Some(_), None) => self.ok(receipt, actions),
         }
@@ -262,8 +281,8 @@ impl Session {
         let Some(stomp) = &mut self.stomp else { return };
         let (id, destination) = (frame.header("id"), frame.header("destination"));
         let at = match (id, destination) {
-            (Some(id), _) => stomp.subscriptions.iter().position(|known| *known.id == *id),
-            (None, Some(name)) => stomp.subscriptions.iter().position(|known| *known.destination == *name),
+            (Some(id), _) => stomp.subscriptions.iter().position(|known| *known.id() == *id),
+            (None, Some(name)) => stomp.subscriptions.iter().position(|known| *known.destination() == *name),
             (None, None) => {
                 let message = "UNSUBSCRIBE needs an id";
                 return self.stomp_end(receipt, ErrorCode::BadMessage, message, Close::Protocol, actions);
@@ -271,10 +290,10 @@ impl Session {
         };
         let ended = at.map(|at| stomp.subscriptions.remove(at));
         if let Some(ended) = ended
-            && stomp.subscriptions.iter().all(|other| other.hears != ended.hears)
-            && let Hears::Room(room) = ended.hears
+            && stomp.subscriptions.iter().all(|other| other.hears() != ended.hears())
+            && let (Hears::Room, room) = ended.hears()
         {
-            self.end_membership(&room, actions);
+            self.end_membership(room, actions);
         }
         self.ok(receipt, actions);
     }

@@ -473,8 +473,23 @@ fn a_client_that_resumes_hears_its_own_messages_once_it_listens() {
     assert!(bench.session.holds_own(), "it listens to a room alone");
     bench.frame("SUBSCRIBE|id:1|destination:/user/queue/a||^");
     assert!(bench.session.holds_own(), "there may be others");
+    bench.tick_after(Duration::from_millis(400));
+    bench.frame("SUBSCRIBE|id:2|destination:/user/queue/b||^");
+    bench.tick_after(Duration::from_millis(400));
+    assert!(bench.session.holds_own(), "each waits for another");
     bench.tick_after(Duration::from_secs(1));
     assert!(!bench.session.holds_own());
+    bench.take();
+    bench.stomp_check("SUBSCRIBE|id:3|destination:/user/queue/a|receipt:r||^", &["RECEIPT|receipt-id:r||^"]);
+    let missed = "RECEIPT|receipt-id:s|recovered:false||^";
+    bench.stomp_check("SUBSCRIBE|id:4|destination:/user/queue/c|receipt:s||^", &[missed]);
+
+    let (mut bench, _) = resumed(Start { position: Some(position(9)), recovery: Some(Recovery::Whole) });
+    for number in 0..20 {
+        bench.frame(&format!("SUBSCRIBE|id:{number}|destination:/user/queue/{number}||^"));
+        bench.tick_after(Duration::from_millis(300));
+    }
+    assert!(!bench.session.holds_own(), "not for ever");
 
     let lost = Start { position: Some(position(9)), recovery: Some(Recovery::Lost { first: Some(position(7)) }) };
     let (bench, connected) = resumed(lost);

@@ -162,7 +162,13 @@ fn what_is_not_there_is_said_at_once() {
 
 #[test]
 fn credentials_come_in_the_headers_that_front_ends_use() {
-    for header in ["Authorization:Bearer a.b.c", "X-Auth-Token:a.b.c", "token:a.b.c", "login:ana|passcode:a.b.c"] {
+    for header in [
+        "Authorization:Bearer a.b.c",
+        "X-Auth-Token:a.b.c",
+        "token:a.b.c",
+        "login:ana|passcode:a.b.c",
+        "X-CSRF-TOKEN:e|token:a.b.c",
+    ] {
         let mut bench = Bench::stomp();
         bench.stomp_check(&format!("CONNECT|accept-version:1.2|{header}||^"), &["verify #0 a.b.c"]);
     }
@@ -172,6 +178,18 @@ fn credentials_come_in_the_headers_that_front_ends_use() {
     let mut bench = Bench::stomp();
     let needed = error("unauthenticated", "CONNECT needs a credential", "");
     bench.stomp_check("CONNECT|accept-version:1.2|login:guest|passcode:guest||^", &[&needed, "close 4401"]);
+}
+
+#[test]
+fn what_is_odd_in_a_header_breaks_nothing_that_it_need_not() {
+    let mut bench = Bench::connected("1.2");
+    let typo = "SEND|destination:/app/x|content-type:aaplication/json||{}^";
+    bench.stomp_check(typo, &["publish x {} (aaplication/json)"]);
+    let mut bench = Bench::connected("1.0");
+    bench.stomp_check("SEND|destination: /pub/chat||{}^", &["publish chat {}"]);
+    let mut bench = Bench::connected("1.2");
+    let padded = error("bad_message", "a header's value begins with a space", "");
+    bench.stomp_check("SEND|destination: /pub/chat||{}^", &[&padded, "close 1002"]);
 }
 
 #[test]
