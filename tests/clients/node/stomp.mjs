@@ -95,7 +95,7 @@ async function suite(Library, version, transport, base, options = {}) {
     session.send(`/app/acked/${room}`, "one");
     session.ack(await heard.next());
     assert.equal((await counts.next()).body, "1");
-    session.send(`/app/acked/${room}`, "two");
+    session.send(`/app/unacked/${room}`, "two");
     const message = await heard.next();
     if (version !== "1.0") session.nack(message);
     assert.equal((await counts.next()).body, "0");

@@ -88,7 +88,7 @@ def acknowledgements():
     session.client.send(f"/app/acked/{room}", "one")
     session.client.ack(session.message().headers["ack"])
     assert session.message().body == "1"
-    session.client.send(f"/app/acked/{room}", "two")
+    session.client.send(f"/app/unacked/{room}", "two")
     session.client.nack(session.message().headers["ack"])
     assert session.message().body == "0"
     session.leave()

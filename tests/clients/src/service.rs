@@ -5,6 +5,7 @@
 //! | `room.<room>` | the payload to the room |
 //! | `kept.<room>` | the same, kept |
 //! | `acked.<room>` | the payload to the room; when those who can have acknowledged it, the count to the sender |
+//! | `unacked.<room>` | the same for a payload that nobody will acknowledge: it waits for that no longer than a moment |
 //! | `hex` | the payload in hex, to the sender |
 //! | `kick` | the connection is ended with 4100 |
 //! | `stall`, `heal` | the network in front of the first gateway holds all bytes, and lets them go |
@@ -23,6 +24,11 @@ use holdfast_harness::service::{Responder, header};
 use holdfast_harness::{Service, To};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
+
+/// How long an acknowledgement that is to come may take: less than the programs wait for the count.
+const ACKED_MS: &str = "12000";
+/// How long one is waited for that is not to come.
+const UNACKED_MS: &str = "1000";
 
 /// Serves while it lives.
 pub(crate) struct Running {
@@ -86,9 +92,10 @@ async fn act(service: &Service, stalling: &Proxy, message: Message) {
         "kept" => {
             service.bus().publish(service.subject(&format!("keep.room.{rest}")), message.payload).await.ok();
         }
-        "acked" => {
-            let sent = service.send(room()).payload(message.payload);
-            let receipt = sent.header("Hf-Receipt", "acked").header("Hf-Timeout", "1500").receipt().await;
+        "acked" | "unacked" => {
+            let sent = service.send(room()).payload(message.payload).header("Hf-Receipt", "acked");
+            let timeout = if what == "acked" { ACKED_MS } else { UNACKED_MS };
+            let receipt = sent.header("Hf-Timeout", timeout).receipt().await;
             let count = receipt.acked.to_string();
             drop(service.send(sender).payload(count).header("Hf-Destination", "/queue/acked").receipt().await);
         }

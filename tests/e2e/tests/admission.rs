@@ -1,5 +1,7 @@
 //! Who is let in at all: bounds per node, address and user, and proxies that speak for others.
 
+use futures_util::future::join_all;
+use holdfast_harness::client::Payload;
 use holdfast_harness::{Claims, Client, Cluster, To, eventually};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -168,4 +170,23 @@ async fn full_node_answers_503_and_says_when_to_come_again() {
 
     assert_eq!((clients.len(), refusals), (2, 2));
     assert!(refused(&cluster, "limit_node").await >= 2.0);
+}
+
+#[tokio::test]
+async fn front_ends_that_come_back_for_ever_with_an_expired_token_are_bounded_by_their_address() {
+    let cluster =
+        Cluster::builder().gateway_setting("HOLDFAST_LIMITS__HANDSHAKES_PER_SECOND_PER_ADDRESS", "1").start().await;
+    let front_end = || cluster.gateway(0).client().protocols(&["v12.stomp"]);
+    let client = front_end().endpoint_default().await;
+    client
+        .tell(&format!("CONNECT\naccept-version:1.2\ntoken:{}\n\n\0", Claims::of("ana").expires_in(-60).sign()))
+        .await;
+    assert!(matches!(client.payload().await, Payload::Text(frame) if frame.starts_with("ERROR\n")));
+    assert_eq!(client.ended().await.code, 4003);
+
+    let again = join_all((0..40).map(|_| front_end().status())).await;
+
+    let through = again.iter().filter(|status| status.is_ok()).count();
+    assert!(through < again.len(), "all of {through} at once were looked at");
+    assert!(refused(&cluster, "rate_address").await > 0.0);
 }

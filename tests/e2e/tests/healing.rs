@@ -136,7 +136,8 @@ async fn frozen_gateway_is_late_then_live_again_with_all_its_sockets() {
 
     cluster.gateway(1).freeze().await;
     node_is(&service, node, Some("late")).await;
-    let receipt = service.send(To::room("r")).json(&json!("meanwhile")).receipt().await;
+    let send = service.send(To::room("r")).json(&json!("meanwhile")).header("Hf-Timeout", "400");
+    let receipt = send.receipt().await;
     assert_eq!((receipt.matched, receipt.late_nodes, receipt.offline), (0, 1, false), "{receipt:?}");
     cluster.gateway(1).thaw();
 

@@ -3,7 +3,8 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::future::join_all;
-use holdfast_harness::{Cluster, Service, To, cluster, unique};
+use holdfast_harness::client::Payload;
+use holdfast_harness::{Claims, Cluster, Service, To, cluster, unique};
 use serde_json::json;
 
 const CLIENTS: usize = 50;
@@ -35,6 +36,33 @@ async fn message_published_at_once_after_ok_to_a_join_is_never_missed() {
     join_all((0..CLIENTS).map(client)).await;
 
     assert_eq!(races.into_inner(), CLIENTS * ROUNDS);
+}
+
+#[tokio::test]
+async fn message_published_at_once_after_the_receipt_of_a_subscription_is_never_missed() {
+    let cluster = cluster::shared().await;
+    let service = cluster.service().await;
+
+    let client = async |number: usize| {
+        let client = cluster.gateway_in_turn(number).client().protocols(&["v12.stomp"]).endpoint_default().await;
+        let frame = async || match client.payload().await {
+            Payload::Text(frame) => frame,
+            Payload::Binary(bytes) => panic!("binary: {bytes:?}"),
+        };
+        let token = Claims::of(&unique("ana")).sign();
+        client.tell(&format!("CONNECT\naccept-version:1.2\ntoken:{token}\n\n\0")).await;
+        assert!(frame().await.starts_with("CONNECTED\n"));
+        for round in 0..ROUNDS {
+            let room = unique("race");
+            client.tell(&format!("SUBSCRIBE\nid:{round}\ndestination:/topic/{room}\nreceipt:{round}\n\n\0")).await;
+            let receipt = frame().await;
+            assert!(receipt.starts_with(&format!("RECEIPT\nreceipt-id:{round}\n")), "{receipt}");
+            service.send(To::room(&room)).payload(room.clone()).publish().await;
+            assert!(frame().await.ends_with(&format!("\n\n{room}\0")));
+            client.tell(&format!("UNSUBSCRIBE\nid:{round}\n\n\0")).await;
+        }
+    };
+    join_all((0..CLIENTS).map(client)).await;
 }
 
 #[tokio::test]

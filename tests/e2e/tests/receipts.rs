@@ -151,7 +151,7 @@ async fn acked_receipt_comes_at_its_time_out_without_those_who_stayed_silent() {
     let user = unique("ana");
     let (acks, stays_silent) = (cluster.gateway(0).connect(&user).await, cluster.gateway(1).connect(&user).await);
 
-    let send = service.send(To::user(&user)).header("Hf-Receipt", "acked").header("Hf-Timeout", "700");
+    let send = service.send(To::user(&user)).header("Hf-Receipt", "acked").header("Hf-Timeout", "3000");
     let ack = async {
         let message = acks.message().await;
         acks.ack(&[&message.id]).await;
@@ -217,8 +217,8 @@ async fn frozen_node_is_counted_late() {
     let (here, there) = (cluster.gateway(0).connect("ana").await, cluster.gateway(1).connect("ana").await);
 
     cluster.gateway(1).freeze().await;
-    let receipt = service.send(To::user("ana")).receipt().await;
-    let alone = service.send(To::connection(&there.id())).receipt().await;
+    let receipt = service.send(To::user("ana")).header("Hf-Timeout", "1000").receipt().await;
+    let alone = service.send(To::connection(&there.id())).header("Hf-Timeout", "1000").receipt().await;
     cluster.gateway(1).thaw();
 
     assert_eq!((receipt.matched, receipt.nodes, receipt.late_nodes), (1, 2, 1), "{receipt:?}");

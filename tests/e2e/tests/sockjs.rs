@@ -136,6 +136,8 @@ async fn frames_are_what_the_protocol_says() {
     assert_eq!(client.frame().await, r#"a["{\"type\":\"pong\",\"id\":1}"]"#);
     assert_eq!(client.json().await, json!({"type": "pong", "id": 2}));
     assert_eq!(client.frame().await, r#"a["{\"type\":\"pong\",\"id\":\"\ud83d\ude00\"}"]"#);
+    client.tell_raw(r#"["{\"type\":\"ping\",\"id\":\"\ud83d\"}"]"#).await;
+    assert_eq!(client.frame().await, r#"a["{\"type\":\"pong\",\"id\":\"\ufffd\"}"]"#, "half a pair");
 
     let away = json!({"do": "disconnect", "code": 3000, "reason": "Go away!"});
     service.ctl(To::user(&user), &away).receipt().await;

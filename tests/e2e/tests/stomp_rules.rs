@@ -193,6 +193,31 @@ async fn a_cumulative_ack_counts_for_what_came_before() {
 }
 
 #[tokio::test]
+async fn a_queue_gives_each_subscriber_each_message_and_a_durable_subscription_is_refused() {
+    let cluster = cluster::shared().await;
+    let service = cluster.service().await;
+    let queue = unique("queue/jobs");
+    let (ana, ben) = (
+        connected(cluster.gateway(0), &unique("ana")).await,
+        connected(cluster.gateway_in_turn(1), &unique("ben")).await,
+    );
+    for client in [&ana, &ben] {
+        subscribed(client, "q", &format!("/{queue}"), "").await;
+    }
+
+    let receipt = service.send(To::room(&queue)).payload("job").receipt().await;
+
+    assert_eq!(receipt.matched, 2, "{receipt:?}");
+    for client in [&ana, &ben] {
+        let message = frame(client).await;
+        assert_eq!((value(&message, "subscription"), body(&message)), (Some("q"), "job"), "{message}");
+    }
+    ana.tell(&format!("SUBSCRIBE\nid:d\ndestination:/{queue}\ndurable:true\n\n\0")).await;
+    assert!(frame(&ana).await.starts_with("ERROR\nmessage:durable subscriptions are not supported\n"));
+    assert_eq!(ana.ended().await.code, 1008);
+}
+
+#[tokio::test]
 async fn destinations_that_look_like_subjects_are_data() {
     let cluster = cluster::shared().await;
     let service = cluster.service().await;
