@@ -7,7 +7,8 @@ use std::fs;
 use std::process::{Command, ExitCode};
 
 /// The targets, as `fuzz/Cargo.toml` names them.
-const TARGETS: [&str; 7] = ["wire", "token", "send", "content", "frames", "json", "stomp"];
+const TARGETS: [&str; 11] =
+    ["wire", "token", "send", "content", "frames", "json", "stomp", "session", "sockjs", "fallback", "urls"];
 
 const AFTER_HELP: &str = "\
 Needs a nightly toolchain and cargo-fuzz; says so and exits with 77 where one is missing. What is found lies in
