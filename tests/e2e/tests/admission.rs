@@ -148,7 +148,7 @@ async fn more_handshakes_than_a_node_takes_in_a_second_are_answered_with_503() {
     let cluster = Cluster::builder().gateway_setting("HOLDFAST_LIMITS__HANDSHAKES_PER_SECOND", "5").start().await;
     let attempts = (0..40).map(|number| cluster.gateway(0).client().user(&format!("u{number}")).try_open());
 
-    let answers = futures_util::future::join_all(attempts).await;
+    let answers = join_all(attempts).await;
 
     let refusals: Vec<_> = answers.iter().filter_map(|answer| answer.as_ref().err()).collect();
     assert!(!refusals.is_empty() && refusals.len() <= 35, "5 at once, and some with time: {}", refusals.len());

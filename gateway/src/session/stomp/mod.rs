@@ -294,6 +294,9 @@ impl Session {
 
     /// Answers a DISCONNECT once what came before it is confirmed, or anyway.
     pub(super) fn finish_disconnect(&mut self, anyway: bool, actions: &mut Actions) {
+        if self.is_closing() {
+            return;
+        }
         let waits = self.rare.as_ref().is_some_and(|rare| !rare.publishes.is_empty());
         let leaving = self.stomp.as_mut().and_then(|stomp| stomp.leaving.as_mut());
         if let Some(leaving) = leaving.filter(|_| anyway || !waits) {

@@ -349,6 +349,19 @@ fn a_disconnect_is_answered_when_all_is_confirmed_and_the_client_closes() {
 }
 
 #[test]
+fn a_disconnect_behind_a_message_that_cannot_be_confirmed_has_no_receipt() {
+    let mut bench = Bench::listening();
+    bench.frame("SEND|destination:/app/x|receipt:s||^DISCONNECT|receipt:d||^");
+    bench.take();
+
+    bench.apply(Event::Published { ticket: 1, result: Err(Failure::BusUnavailable) });
+
+    let said = bench.take_stomp();
+    assert!(said[0].starts_with("ERROR|") && said[1].starts_with("close "), "{said:?}");
+    assert_eq!(said.len(), 2, "nothing comes after the end: {said:?}");
+}
+
+#[test]
 fn heart_beats_come_as_often_as_agreed() {
     let mut bench = Bench::open(Admission { identity: Some(ana()), ..nobody(Dialect::Stomp, Rules::json()) });
     bench.frame("CONNECT|accept-version:1.1|heart-beat:10000,30000||^");
