@@ -82,13 +82,12 @@ impl Site {
             ("ADMIN__ADDRESS", "127.0.0.1:0".to_owned()),
         ];
         command.envs(settings.map(|(name, value)| (format!("HOLDFAST_{name}"), value)));
-        match service {
-            "gateway" => {
-                command.env("HOLDFAST_LISTEN__ADDRESS", "127.0.0.1:0").env("HOLDFAST_AUTH__JWT__SECRET", SECRET);
-                command.env("HOLDFAST_TLS__CERTIFICATE", &self.certificate.certificate);
-                command.env("HOLDFAST_TLS__KEY", &self.certificate.key);
-            }
-            _ => drop(command.env("HOLDFAST_KEPT__REPLICAS", "3")),
+        if service == "gateway" {
+            command.env("HOLDFAST_LISTEN__ADDRESS", "127.0.0.1:0").env("HOLDFAST_AUTH__JWT__SECRET", SECRET);
+            command.env("HOLDFAST_TLS__CERTIFICATE", &self.certificate.certificate);
+            command.env("HOLDFAST_TLS__KEY", &self.certificate.key);
+        } else {
+            command.env("HOLDFAST_KEPT__REPLICAS", "3");
         }
         Process::spawn(service, command)
     }
