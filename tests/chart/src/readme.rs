@@ -35,9 +35,8 @@ are examples, each installed by the chart's tests.
 ## A NATS of your own
 
 `nats.enabled=false` and `nats.external.urls`. The permissions that gateway, router and domain services need are in
-`deploy/nats/permissions.conf`, and how to give them in `deploy/nats/README.md`. With the official NATS chart: put those
-permissions into `config.merge.accounts` of its values, one user for each of the two services, and their credentials
-into two Secrets that `nats.external.gatewaySecret` and `nats.external.routerSecret` name.
+`deploy/nats/permissions.conf`, and how to give them in `deploy/nats/README.md`. For the official NATS chart
+`deploy/nats/official-chart-values.yaml` has values with these accounts and permissions, and says what to set here.
 
 ## Values
 ";
