@@ -32,7 +32,7 @@ pub(crate) fn run() -> Result<ExitCode> {
             run::say("advisories: skipped, their database cannot be fetched");
         }
     } else {
-        run::say("dependencies: skipped, cargo-deny is not installed");
+        run::say("dependencies: skipped, cargo-deny is not installed (cargo install cargo-deny --locked)");
     }
     if failed.is_empty() {
         run::say("everything checked is in order");
