@@ -42,6 +42,9 @@ const RETRY_AFTER: Duration = Duration::from_millis(250);
 /// … up to this.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(10);
 
+/// As the server counts.
+const NANOS_PER_MS: i128 = 1_000_000;
+
 /// What looks are asked for by: how often we have begun to listen, and how often a look was asked for besides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Asked {
@@ -54,8 +57,19 @@ pub struct Asked {
 pub struct Look {
     /// What had been asked for before the look.
     pub asked: Asked,
-    /// Epoch and last sequence; `None` where there is no answer.
-    pub found: Option<(String, u64)>,
+    /// The stream; `None` where there is no answer.
+    pub found: Option<Found>,
+}
+
+/// The stream as a look found it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// Its incarnation.
+    pub epoch: String,
+    /// The sequence of its last message.
+    pub last: u64,
+    /// When it was made, Unix milliseconds by its own clock.
+    pub created_ms: u64,
 }
 
 /// What there is for the routing besides the copies of kept messages.
@@ -75,9 +89,9 @@ impl KeptShell {
         self.listening.note_heard(copies, last);
         let has_read = self.read_back.poll(cx, now, router);
         let Some(look) = self.listening.poll(cx, more) else { return has_read };
-        if let Some((epoch, last)) = &look.found {
+        if let Some(Found { epoch, last, created_ms }) = &look.found {
             let heard = self.listening.is_of(&look);
-            router.apply(now, Event::Stream { epoch, last: *last, heard });
+            router.apply(now, Event::Stream { epoch, last: *last, created_ms: *created_ms, heard });
         }
         true
     }
@@ -233,7 +247,7 @@ impl Keeper {
         }
     }
 
-    async fn look(&mut self, listening: u64) -> Option<(String, u64)> {
+    async fn look(&mut self, listening: u64) -> Option<Found> {
         match self.find(listening).await {
             Ok(found) => {
                 if !self.complaint.is_empty() {
@@ -258,7 +272,7 @@ impl Keeper {
         }
     }
 
-    async fn find(&mut self, listening: u64) -> Result<(String, u64), StreamError> {
+    async fn find(&mut self, listening: u64) -> Result<Found, StreamError> {
         let (asked_at, heard) = (Instant::now(), self.heard.so_far());
         let info = match self.info().await? {
             Some(info) => info,
@@ -269,8 +283,10 @@ impl Keeper {
         // What others have made of it meanwhile counts, not what we meant it to be.
         let epoch = epoch_of(&info.config).ok_or(StreamError::Gone)?.to_owned();
         let last = info.state.last_sequence;
-        self.seen = Some(Seen { epoch: epoch.clone(), last, created_ns: info.created.unix_timestamp_nanos() });
-        Ok((epoch, last))
+        let created_ns = info.created.unix_timestamp_nanos();
+        self.seen = Some(Seen { epoch: epoch.clone(), last, created_ns });
+        let created_ms = u64::try_from(created_ns / NANOS_PER_MS).unwrap_or(0);
+        Ok(Found { epoch, last, created_ms })
     }
 
     /// Whether the stream has lost its end, so that its sequences come a second time.

@@ -34,8 +34,12 @@ struct Router {
     state: RouterState,
     heard_ms: u64,
     acked: u64,
+    /// What it last said of the term.
+    term: u64,
     /// How far it had processed the stream of kept messages when last heard.
     mark: Option<Position>,
+    /// The same when it was first heard as live: it has processed everything since.
+    begun: Option<Position>,
     /// The same as of the end of a turn in which all that had reached this node was applied.
     settled: Option<Position>,
     /// The settled mark before its last packet that came without a hole: no packet before that mark was lost. (A mark
@@ -67,8 +71,20 @@ pub(super) struct Routers {
     routers: HashMap<NodeId, Router>,
     fences: HashMap<NodeId, u64>,
     given_up: HashMap<NodeId, GivenUp>,
-    /// The highest heard: it rises with each change among the routers.
+    /// The highest of those that are heard: it rises with each change among the routers, and begins anew where all of
+    /// them do.
     term: u64,
+}
+
+impl Router {
+    /// What it says of the stream counts from where it went live.
+    fn note_begun(&mut self) {
+        if self.state == RouterState::Joining {
+            self.begun = None;
+        } else if self.begun.as_ref().map(|begun| &begun.epoch) != self.mark.as_ref().map(|mark| &mark.epoch) {
+            self.begun.clone_from(&self.mark);
+        }
+    }
 }
 
 impl Routers {
@@ -77,7 +93,9 @@ impl Routers {
             state: RouterState::Joining,
             heard_ms: now_ms,
             acked: 0,
+            term: 0,
             mark: None,
+            begun: None,
             settled: None,
             confirmed: None,
             next_packet: 1,
@@ -96,7 +114,9 @@ impl Routers {
         }
         router.state = beat.state;
         router.heard_ms = now_ms;
+        router.term = beat.term;
         router.mark = beat.kept.clone().map(owned).or(router.mark.take());
+        router.note_begun();
         self.note_given_up(beat, now_ms);
         for fence in &beat.fences {
             if self.fences.len() < FENCES_MAX || self.fences.contains_key(&fence.router) {
@@ -138,11 +158,12 @@ impl Routers {
         self.given_up.get_mut(&id).is_some_and(|it| !std::mem::replace(&mut it.is_told, true))
     }
 
-    /// Notes a router's term; true where the routers have changed since the last one. The first one tells of no change.
-    pub(super) fn is_new_term(&mut self, term: u64) -> bool {
-        let before = self.term;
-        self.term = before.max(term);
-        before > 0 && term > before
+    /// Whether the routers have changed since the last call. The first one tells of no change.
+    pub(super) fn is_new_term(&mut self, now_ms: u64) -> bool {
+        let heard = self.routers.values().filter(|router| now_ms.saturating_sub(router.heard_ms) <= LIVE_MS);
+        let Some(term) = heard.map(|router| router.term).max() else { return false };
+        let before = std::mem::replace(&mut self.term, term);
+        before > 0 && term != before
     }
 
     pub(super) fn ack(&mut self, id: NodeId, seq: u64, mark: Option<Position>, now_ms: u64) {
@@ -196,6 +217,15 @@ impl Routers {
         least
     }
 
+    /// Whether a router has processed everything of this epoch from `from` on, so that what another leaves behind is in
+    /// its hands.
+    pub(super) fn has_followed(&self, now_ms: u64, epoch: &Text, from: u64) -> bool {
+        self.routers.values().any(|router| {
+            let begun = router.begun.as_ref().filter(|begun| begun.epoch == *epoch && begun.seq <= from);
+            begun.is_some() && now_ms.saturating_sub(router.heard_ms) <= RECENT_MS
+        })
+    }
+
     /// Whether this packet of the router has come, or nothing of it counts any more.
     pub(super) fn has_passed(&self, id: NodeId, number: u64) -> bool {
         let came = |router: &Router| router.is_doubtful || router.next_packet > number;
@@ -229,6 +259,7 @@ impl Routers {
             router.heard_ms = now_ms;
             router.state = RouterState::Joining;
             router.is_doubtful = true;
+            router.begun = None;
             (router.settled, router.confirmed) = (None, None);
         }
     }

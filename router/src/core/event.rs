@@ -72,6 +72,8 @@ pub enum Event<'a> {
         epoch: &'a str,
         /// The sequence of its last message.
         last: u64,
+        /// When it was made, Unix milliseconds by its own clock.
+        created_ms: u64,
         /// Whether it was asked after the last [`Action::OpenWork`] and [`Action::LookAtStream`] were done.
         heard: bool,
     },

@@ -203,7 +203,7 @@ impl Router {
             Event::Ctl(request) => self.on_ctl(now, request),
             Event::Query(request) => self.on_query(now, request),
             Event::Kept(request) => self.on_kept(now, request),
-            Event::Stream { epoch, last, heard } => self.on_stream(now, epoch, last, heard),
+            Event::Stream { epoch, last, created_ms, heard } => self.on_stream(now, epoch, (last, created_ms), heard),
             Event::KeptRead { number, whole, copies } => self.on_kept_read(now, number, whole, copies),
             Event::Tick => self.on_tick(now),
             Event::Leave => self.on_leave(now),

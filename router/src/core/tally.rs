@@ -89,6 +89,8 @@ pub enum Dropped {
     KeptUnreadable,
     /// A copy of a kept message, too many waited to be told the stream's epoch.
     KeptWaiting,
+    /// A copy of a kept message that another stream had stored, before the present one was made.
+    KeptOfBefore,
     /// A message that was kept for its former owner to hand over when we were cut off.
     InheritedCutOff,
     /// A step of a move that is not readable.
@@ -99,7 +101,7 @@ pub enum Dropped {
 
 impl Dropped {
     /// Each reason.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::NotLive,
         Self::ReceiptCutOff,
         Self::QueryCutOff,
@@ -110,6 +112,7 @@ impl Dropped {
         Self::Fact,
         Self::KeptUnreadable,
         Self::KeptWaiting,
+        Self::KeptOfBefore,
         Self::InheritedCutOff,
         Self::Step,
         Self::OtherSection,
@@ -128,6 +131,7 @@ impl Dropped {
             Self::Fact => "fact",
             Self::KeptUnreadable => "kept_unreadable",
             Self::KeptWaiting => "kept_waiting",
+            Self::KeptOfBefore => "kept_of_before",
             Self::InheritedCutOff => "inherited_cut_off",
             Self::Step => "step",
             Self::OtherSection => "other_section",

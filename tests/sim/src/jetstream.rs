@@ -199,7 +199,7 @@ impl JetStream {
             };
             reply(bus, rng, at, request, answer.to_string());
         } else {
-            reply(bus, rng, at, request, stream.info(body["subjects_filter"].as_str()).to_string());
+            reply(bus, rng, at, request, stream.info(body["subjects_filter"].as_str(), self.born_ms).to_string());
         }
     }
 
@@ -267,7 +267,7 @@ impl Stream {
         }
     }
 
-    fn info(&self, filter: Option<&str>) -> Value {
+    fn info(&self, filter: Option<&str>, born_ms: u64) -> Value {
         let count = filter.and_then(|filter| self.subjects.get(filter)).map_or(0, BTreeSet::len);
         let mut state = json!({ "first_seq": self.first(), "last_seq": self.last });
         if let Some(filter) = filter.filter(|_| count > 0) {
@@ -276,7 +276,7 @@ impl Stream {
         json!({
             "config": { "max_msgs_per_subject": PER_SUBJECT_MAX, "deny_delete": true, "deny_purge": true,
                         "metadata": { kept::EPOCH_METADATA: self.epoch } },
-            "state": state,
+            "created": rfc3339(UNIX_MS + born_ms), "state": state,
         })
     }
 

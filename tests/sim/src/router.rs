@@ -346,7 +346,8 @@ impl RouterProcess {
         match (info["config"]["metadata"][kept::EPOCH_METADATA].as_str(), info["state"]["last_seq"].as_u64()) {
             (Some(epoch), Some(last)) => {
                 let heard = number == Some(self.keeper.listening + self.keeper.again);
-                self.core.apply(now, Event::Stream { epoch, last, heard });
+                let created_ms = info["created"].as_str().and_then(kept::unix_ms).unwrap_or(0);
+                self.core.apply(now, Event::Stream { epoch, last, created_ms, heard });
             }
             _ => {
                 self.keeper.made += 1;

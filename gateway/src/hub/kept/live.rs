@@ -153,11 +153,13 @@ impl Hub {
 
     // --- marks and places ---
 
-    /// A router says how far it has processed the stream. The first word of it names the epoch.
+    /// A router says how far it has processed the stream. The first word of it names the epoch, and where members begin
+    /// that are here.
     pub(in crate::hub) fn on_mark(&mut self, now: Now, edge: &mut dyn Edge, mark: Option<&Position>) {
         if let Some(mark) = mark.filter(|_| self.kept.stream.is_some()) {
-            let first = self.kept.epoch.is_none();
-            if self.is_present_epoch(now, edge, &mark.epoch) && first {
+            if self.is_present_epoch(now, edge, &mark.epoch) && !self.kept.has_begun {
+                self.kept.has_begun = true;
+                self.kept.safe = mark.seq;
                 self.roster.begin_places(mark.seq);
             }
         }
@@ -165,10 +167,20 @@ impl Hub {
 
     /// The same in a beat, which also tells of changes among the routers.
     pub(in crate::hub) fn on_beat_mark(&mut self, now: Now, edge: &mut dyn Edge, beat: &RouterBeat) {
-        if self.routers.is_new_term(beat.term) {
+        if self.routers.is_new_term(now.ms) {
             self.doubt_safe(now);
         }
         self.on_mark(now, edge, beat.kept.as_ref());
+        self.look_for_break(now, edge);
+    }
+
+    /// Where all routers are new, nobody forwards what was stored before they began and after the last ones had ended.
+    fn look_for_break(&mut self, now: Now, edge: &mut dyn Edge) {
+        let Some(epoch) = self.kept.epoch.as_ref().filter(|_| !self.kept.reconcile.is_running()) else { return };
+        let is_served = self.routers.marks(now.ms, epoch).next().is_some();
+        if is_served && !self.routers.has_followed(now.ms, epoch, self.kept.safe) {
+            self.start_reconcile(now, edge);
+        }
     }
 
     /// Where a target's members begin: after all that any live router had processed when it knew of the target.
@@ -226,6 +238,7 @@ impl Hub {
         if !self.kept.reconcile.is_running()
             && self.handovers.is_empty()
             && let Some(epoch) = self.kept.epoch.as_ref()
+            && self.routers.has_followed(now.ms, epoch, self.kept.safe)
             && let Some(safe) = self.routers.confirmed(now.ms, epoch)
         {
             self.kept.safe = self.kept.safe.max(safe);

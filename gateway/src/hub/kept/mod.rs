@@ -62,6 +62,8 @@ pub(super) struct Kept {
     stream: Option<String>,
     /// The stream's incarnation, once heard.
     epoch: Option<Text>,
+    /// A router has named a place in the stream: whoever was here before begins there.
+    has_begun: bool,
     /// Everything up to here had reached this node, as of the end of a turn without loss.
     safe: u64,
     /// Until then something may still turn up that lies before it: routers came, went or were lost lately.
@@ -82,6 +84,7 @@ impl Kept {
         Self {
             stream,
             epoch: None,
+            has_begun: false,
             safe: 0,
             doubted_until_ms: 0,
             tasks: HashMap::default(),

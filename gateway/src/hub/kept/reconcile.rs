@@ -188,6 +188,10 @@ impl Hub {
     fn end_reconcile(&mut self, now: Now, edge: &mut dyn Edge, running: Running) {
         self.cells.kept_reconciled.add(1);
         let again = running.again;
+        if !again {
+            // Everything up to there goes to whoever is here, below or where holes are filled.
+            self.kept.safe = self.kept.safe.max(running.read.reached()).max(running.mark);
+        }
         if running.is_cut {
             self.cells.kept_lost.add(1);
             self.to_all_shards(edge, &ToShard::KeptGap { target: WireTarget::All });

@@ -121,11 +121,16 @@ impl Scene {
     }
 
     fn marks(&mut self, seq: u64) {
+        self.marks_of(1, 1, seq);
+    }
+
+    /// A router beats at a term, with a mark.
+    fn marks_of(&mut self, number: u8, term: u64, seq: u64) {
         let beat = RouterBeat {
-            router: router(1),
+            router: router(number),
             state: RouterState::Live,
             number: 1,
-            term: 1,
+            term,
             live: vec![],
             moving: false,
             fences: vec![],
@@ -252,6 +257,47 @@ fn after_lost_packets_the_stream_is_looked_at_for_everybody() {
 }
 
 #[test]
+fn where_all_routers_are_new_the_stream_is_read_for_what_none_of_them_forwarded() {
+    let mut scene = Scene::member(10);
+    scene.copy(1, 12, 8);
+    scene.delivered();
+    // The only router dies, 14 is stored, and another one comes that begins behind it, at a lower term.
+    scene.now.ms += 5000;
+    scene.marks_of(2, 1, 15);
+    scene.told_shards();
+    scene.joins(2, "r");
+    scene.acks(2, 1);
+    assert_eq!(scene.granted()[0].start.position, position(12), "14 is still to come");
+
+    let messages = vec![(12, ROOM), (14, ROOM), (15, "hf.keep.room.other")];
+    scene.serve(&Stream { messages, ..Stream::of_room(&[]) });
+    assert_eq!(scene.delivered(), (vec![14], 0));
+
+    scene.marks_of(2, 1, 16);
+    assert!(scene.published("$JS.API.").is_empty(), "what it forwards from now on is whole");
+}
+
+#[test]
+fn a_router_that_goes_leaves_nothing_behind_where_another_has_followed() {
+    let mut scene = Scene::member(10);
+    scene.marks_of(2, 1, 10);
+    for number in 1..3 {
+        scene.marks(12);
+        scene.marks_of(2, 1, 12);
+        scene.packet(number, 1, vec![]);
+        let packet = Packet { router: router(2), number, term: 1, items: vec![] };
+        scene.bound(&NodeBound::Packet(packet));
+    }
+
+    for seq in 12..17 {
+        scene.now.ms += 1000;
+        scene.marks_of(2, 2, seq);
+    }
+
+    assert!(scene.published("$JS.API.").is_empty());
+}
+
+#[test]
 fn a_mark_whose_packets_were_lost_hides_nothing() {
     let mut scene = Scene::member(10);
     scene.copy(1, 12, 8);
@@ -292,19 +338,7 @@ fn nobody_is_told_of_a_place_behind_which_something_may_turn_up_late() {
     scene.packet(2, 1, vec![]);
     scene.hub.note_safe(scene.now);
     // A router has gone: what it had not forwarded comes from its heir, or from the stream.
-    let beat = RouterBeat {
-        router: router(1),
-        state: RouterState::Live,
-        number: 2,
-        term: 2,
-        live: vec![],
-        moving: false,
-        fences: vec![],
-        kept: Position::new("e1", 30),
-        capacity: Capacity::default(),
-        sections: 1,
-    };
-    scene.hub.on_router_beat(scene.now, &mut scene.edge, beat.encode());
+    scene.marks_of(1, 2, 30);
     scene.told_shards();
 
     scene.joins(2, "r");

@@ -53,6 +53,8 @@ struct Recent {
 #[derive(Debug, Default)]
 pub(super) struct Stream {
     epoch: Option<Text>,
+    /// When it was made: what was stored before is of another one.
+    created_ms: u64,
     order: Order<Waiting>,
     /// The stream may be another one: copies wait until it was looked at again.
     is_doubted: bool,
@@ -92,13 +94,16 @@ impl Stream {
 
     /// Nothing is heard any more: what was heard so far says nothing of what comes.
     pub(super) fn cut_off(&mut self) {
-        *self = Self { epoch: self.epoch.take(), heard: self.heard, ..Self::default() };
+        *self = Self { epoch: self.epoch.take(), created_ms: self.created_ms, heard: self.heard, ..Self::default() };
     }
 
-    /// Another stream: what was heard of the one before says nothing of it. What waits is for this one.
-    fn begin_anew(&mut self, epoch: &str) {
+    /// Another stream: what was heard of the one before says nothing of it. What waits is for this one, unless it is the
+    /// one before under another epoch: nobody can tell then, and it is read back where it still exists.
+    fn begin_anew(&mut self, epoch: &str, created_ms: u64) {
+        let is_renamed = self.epoch.is_some() && created_ms <= self.created_ms;
         *self = Self {
             epoch: Some(epoch.into()),
+            created_ms,
             is_doubted: self.is_doubted,
             heard: self.heard,
             waiting: mem::take(&mut self.waiting),
@@ -106,6 +111,9 @@ impl Stream {
             waiting_from: self.waiting_from,
             ..Self::default()
         };
+        if is_renamed {
+            self.waiting.clear();
+        }
     }
 
     fn remember(&mut self, recent: Recent) {
@@ -200,6 +208,10 @@ impl Router {
     fn take_or_hold(&mut self, now: Now, subject: &str, stored: Stored, request: &Request<'_>, is_late: bool) {
         let order = &mut self.stream.order;
         let is_late = is_late || order.is_read_back(stored.seq);
+        if stored.stored_ms < self.stream.created_ms {
+            self.tally.drop(Dropped::KeptOfBefore, 1);
+            return;
+        }
         match order.judge(now.ms, stored.seq, stored.stored_ms, is_late) {
             Verdict::Take => {
                 self.take_copy(now, subject, stored, request, is_late);
@@ -288,12 +300,12 @@ impl Router {
 
     /// What the stream says of itself. `heard` tells that it was asked after we had begun to listen, or last asked for
     /// a look.
-    pub(super) fn on_stream(&mut self, now: Now, epoch: &str, last: u64, heard: bool) {
+    pub(super) fn on_stream(&mut self, now: Now, epoch: &str, (last, created_ms): (u64, u64), heard: bool) {
         if self.stream.is_doubted && !heard {
             return;
         }
         if self.stream.epoch.as_deref() != Some(epoch) {
-            self.stream.begin_anew(epoch);
+            self.stream.begin_anew(epoch, created_ms);
         }
         if !heard || !matches!(self.phase, Phase::Live | Phase::Leaving { .. }) {
             return;

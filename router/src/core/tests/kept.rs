@@ -21,9 +21,15 @@ fn rooms() -> Vec<String> {
 }
 
 impl World {
+    /// The stream tells of itself: a later epoch is of one that was made a millisecond later.
     fn stream(&mut self, epoch: &str, last: u64) {
+        let number: u64 = epoch.trim_start_matches('e').parse().expect("e and a number");
+        self.stream_of(epoch, last, number);
+    }
+
+    fn stream_of(&mut self, epoch: &str, last: u64, created_ms: u64) {
         for at in 0..self.members.len() {
-            self.apply(at, Event::Stream { epoch, last, heard: true });
+            self.apply(at, Event::Stream { epoch, last, created_ms, heard: true });
             self.turn(at);
         }
     }
@@ -155,7 +161,7 @@ fn who_asks_for_a_receipt_of_a_kept_message_gets_one_from_the_owner() {
 #[test]
 fn there_is_no_mark_before_the_stream_was_seen_while_listening() {
     let mut world = World::live(1, 1);
-    world.apply(0, Event::Stream { epoch: "e1", last: 5, heard: false });
+    world.apply(0, Event::Stream { epoch: "e1", last: 5, created_ms: 0, heard: false });
     world.turn(0);
     world.copy("chat", 6, 0);
     assert_eq!(world.mark(0), None);
@@ -189,13 +195,46 @@ fn a_stream_made_anew_is_not_taken_for_the_old_one() {
 
     world.copy("chat", 1, 0);
     assert_eq!((world.kept(0).len(), world.members[0].seen.looks), (1, 1));
-    world.apply(0, Event::Stream { epoch: "e1", last: 7, heard: false });
+    world.apply(0, Event::Stream { epoch: "e1", last: 7, created_ms: 0, heard: false });
     world.turn(0);
     assert_eq!(world.kept(0).len(), 1, "it was asked before");
     world.stream("e2", 1);
 
     assert_eq!(world.kept(0)[1..], [("e2".to_owned(), 1, 0)]);
     assert_eq!(world.mark(0), Some(1));
+}
+
+/// When copies were stored by their time stamp, Unix milliseconds.
+const STORED_MS: u64 = 1_795_261_776_988;
+
+#[test]
+fn what_the_stream_before_had_stored_is_never_taken_for_the_new_one() {
+    assert_eq!(holdfast_protocol::kept::unix_ms(TIME), Some(STORED_MS));
+    let mut world = World::live(1, 1);
+    world.room(0, "chat", 1);
+    world.copy("chat", 671, 600);
+    // It was asked, deleted, and made anew before the first answer.
+    world.stream_of("e2", 0, STORED_MS + 1);
+    world.copy("chat", 672, 671);
+
+    assert!(world.kept(0).is_empty());
+    assert_eq!(world.members[0].router.tally().dropped[Dropped::KeptOfBefore as usize], 2);
+    assert_eq!((world.mark(0), world.members[0].seen.reads.len()), (Some(0), 0));
+}
+
+#[test]
+fn copies_of_a_stream_that_has_lost_its_end_are_read_back_under_its_new_epoch() {
+    let mut world = World::live(1, 1);
+    world.room(0, "chat", 1);
+    world.stream_of("e1", 6, 5);
+    world.copy("chat", 4, 0);
+    world.stream_of("e2", 4, 5);
+    assert!(world.kept(0).is_empty(), "it may be the 4 of before");
+
+    world.run(800);
+    world.read_back(0, true, &[("chat", 4, 0)]);
+
+    assert_eq!(world.kept(0), [("e2".to_owned(), 4, 0)]);
 }
 
 #[test]
