@@ -206,13 +206,18 @@ impl Roster {
         entries.get_mut(name).map(|entry| &mut entry.place)
     }
 
-    /// The first word of where the stream is: members that are here begin there.
-    pub(super) fn begin_places(&mut self, at: u64) {
+    /// The first word of where the stream is: members that are here begin there, unless a copy came before. Returns
+    /// where the first of them begins.
+    pub(super) fn begin_places(&mut self, at: u64) -> u64 {
+        let mut least = at;
         for entry in self.users.values_mut().chain(self.rooms.values_mut()) {
-            if entry.place == Place::Open {
-                entry.place = Place::At(at);
+            match entry.place {
+                Place::Open => entry.place = Place::At(at),
+                Place::At(place) => least = least.min(place),
+                Place::Unknown(_) => {}
             }
         }
+        least
     }
 
     /// Each known place anew: the stream is another one.

@@ -158,6 +158,8 @@ pub enum Event<'a> {
         /// Why: `drain`, `shed`, `age`.
         reason: &'static str,
     },
+    /// It will not, after all: a drain was taken back.
+    Stay,
     /// End it, from the catalogue.
     Close(Close),
     /// End it as a domain service said.

@@ -160,6 +160,7 @@ impl Session {
             Event::Gap { scope } => self.on_gap(scope, actions),
             Event::GapsWritten => self.on_gaps_written(),
             Event::GoAway { retry_after_ms, reason } => self.on_go_away(retry_after_ms, reason, actions),
+            Event::Stay => self.on_stay(),
             Event::Close(close) => self.close(close, actions),
             Event::Disconnect { code, reason } => self.disconnect(code, reason, actions),
             Event::Tick => self.on_tick(now, actions),

@@ -199,4 +199,9 @@ impl Session {
             self.tell(|| json::goaway(retry_after_ms, reason), actions);
         }
     }
+
+    /// It may stay after all. What it was told holds no more; the next time it is told anew.
+    pub(super) const fn on_stay(&mut self) {
+        self.leaving = false;
+    }
 }

@@ -196,8 +196,12 @@ impl<S: Socket> Shard<S> {
         self.drain.list(key, "age");
     }
 
-    pub(super) fn stop_drain(&mut self) {
-        self.drain = Drain::default();
+    /// Nobody goes any more. Who was told its slot is told anew when it is to go again.
+    pub(super) fn stop_drain(&mut self, now: Now) {
+        let Drain { listed, told, .. } = std::mem::take(&mut self.drain);
+        for (_, key) in told.into_iter().filter(|(_, key)| listed.contains(key)) {
+            self.feed(now, key.index, Event::Stay);
+        }
     }
 
     pub(super) fn close_all(&mut self, now: Now, close: Close) {

@@ -52,7 +52,7 @@ impl<S: Socket> Shard<S> {
             ToShard::Shed { count, window_ms, rate_milli } => self.shed(now, count, window_ms, rate_milli),
             ToShard::Relieve { bytes } => self.relieve(now, bytes),
             ToShard::Pace { rate_milli } => self.pace(rate_milli),
-            ToShard::Uncordon => self.stop_drain(),
+            ToShard::Uncordon => self.stop_drain(now),
             ToShard::CloseAll(close) => self.close_all(now, close),
             // The runtime's.
             ToShard::Session(_) | ToShard::Inspect(_) => {}

@@ -70,7 +70,10 @@ impl World {
             return Err(Violation(format!("{}: closed without a goaway\n{}", client.user, client.diary)));
         };
         if self.now_ms.abs_diff(told_ms + after_ms) > SLOT_MS {
-            return Err(Violation(format!("{}: closed outside of its slot\n{}", client.user, client.diary)));
+            return Err(Violation(format!(
+                "{}: told at {told_ms} to go in {after_ms} ms, closed at {}\n{}",
+                client.user, self.now_ms, client.diary
+            )));
         }
         let promises = self.services.iter().flat_map(|service| &service.promises);
         let missed = promises

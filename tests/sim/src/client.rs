@@ -126,6 +126,8 @@ pub struct Client {
     pub unsteady_until_ms: u64,
     /// It was told to go away.
     pub goaway: Option<GoAway>,
+    /// Its gateway was taken back into service: it may be told another time.
+    pub recalled: bool,
     /// What happened to it lately, for the story of a failure.
     pub diary: Diary,
     /// Kept messages that came.
@@ -164,6 +166,7 @@ impl Client {
             paused_until_ms: None,
             unsteady_until_ms: 0,
             goaway: None,
+            recalled: false,
             diary: Diary::default(),
             kept: 0,
             resumed: 0,
@@ -283,7 +286,8 @@ impl Client {
             "gap" => self.told_gap(frame),
             "goaway" => {
                 let after_ms = frame["retry_after"].as_u64().ok_or("a goaway without a time")?;
-                if self.goaway.replace(GoAway { told_ms: now_ms, after_ms }).is_some() {
+                let before = self.goaway.replace(GoAway { told_ms: now_ms, after_ms });
+                if before.is_some() && !std::mem::take(&mut self.recalled) {
                     return Err("told to go away twice".to_owned());
                 }
             }

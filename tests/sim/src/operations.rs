@@ -249,6 +249,13 @@ impl World {
         }) else {
             return;
         };
+        if draining.is_some() {
+            let recalled = |id: u64| self.gateways.get(&id).is_some_and(|gateway| gateway.node == node);
+            self.clients
+                .values_mut()
+                .filter(|client| recalled(client.gateway))
+                .for_each(|client| client.recalled = true);
+        }
         self.totals.steps += 1;
         self.services[0].command_node(&mut self.bus, &mut self.rng, now.ms, node.as_str(), body);
     }

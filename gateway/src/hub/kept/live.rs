@@ -159,8 +159,7 @@ impl Hub {
         if let Some(mark) = mark.filter(|_| self.kept.stream.is_some()) {
             if self.is_present_epoch(now, edge, &mark.epoch) && !self.kept.has_begun {
                 self.kept.has_begun = true;
-                self.kept.safe = mark.seq;
-                self.roster.begin_places(mark.seq);
+                self.kept.safe = self.roster.begin_places(mark.seq);
             }
         }
     }

@@ -278,6 +278,21 @@ fn where_all_routers_are_new_the_stream_is_read_for_what_none_of_them_forwarded(
 }
 
 #[test]
+fn a_copy_that_comes_before_the_first_mark_proves_nothing_of_those_behind_it() {
+    let mut scene = Scene::new(&[1]);
+    scene.joins(1, "r");
+    scene.acks(1, 1);
+    scene.copy(1, 11, 8);
+    // One router says 13, and another has 12 under way still.
+    scene.marks(13);
+    scene.told_shards();
+
+    scene.serve(&Stream { messages: vec![(11, ROOM), (12, ROOM), (13, "hf.keep.room.other")], ..Stream::of_room(&[]) });
+
+    assert_eq!(scene.delivered(), (vec![12], 0));
+}
+
+#[test]
 fn a_router_that_goes_leaves_nothing_behind_where_another_has_followed() {
     let mut scene = Scene::member(10);
     scene.marks_of(2, 1, 10);

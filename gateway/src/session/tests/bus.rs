@@ -129,11 +129,14 @@ fn a_rejoin_starts_afresh() {
 }
 
 #[test]
-fn goaway_is_said_once() {
+fn goaway_is_said_once_and_again_after_it_was_taken_back() {
     let mut bench = Bench::ana();
     bench.apply(Event::GoAway { retry_after_ms: 1200, reason: "drain" });
     bench.apply(Event::GoAway { retry_after_ms: 900, reason: "shed" });
     bench.expect(&[r#"{"type":"goaway","retry_after":1200,"reason":"drain"}"#]);
+    bench.apply(Event::Stay);
+    bench.apply(Event::GoAway { retry_after_ms: 700, reason: "drain" });
+    bench.expect(&[r#"{"type":"goaway","retry_after":700,"reason":"drain"}"#]);
 
     bench.apply(Event::Close(Close::Drain));
     bench.expect(&["close 1012"]);

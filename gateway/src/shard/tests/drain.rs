@@ -22,9 +22,9 @@ impl Scene {
     }
 }
 
-/// The slots that clients were told, in milliseconds; `None` where one was told nothing.
+/// The slots that clients were told last, in milliseconds; `None` where one was told nothing.
 fn slots(clients: &[Client]) -> Vec<Option<u64>> {
-    let told = clients.iter().map(|client| client.seen().into_iter().find(|frame| frame["type"] == "goaway"));
+    let told = clients.iter().map(|client| client.seen().into_iter().rfind(|frame| frame["type"] == "goaway"));
     told.map(|frame| frame.and_then(|frame| frame["retry_after"].as_u64())).collect()
 }
 
@@ -122,6 +122,25 @@ fn who_leaves_by_itself_takes_nobodys_time_and_an_uncordon_spares_the_rest() {
     let closed = scene.closes(&clients, 11_000);
     assert!(closed.iter().all(Option::is_none), "{closed:?}");
     assert_eq!(scene.shard.cells().leaving.value(), 0);
+}
+
+#[test]
+fn after_an_uncordon_the_next_drain_tells_everybody_their_new_slot() {
+    let mut scene = Scene::new();
+    let clients = clients(&mut scene, 4);
+    scene.hears(ToShard::Drain { window_ms: 10_000, rate_milli: None });
+    assert!(slots(&clients).iter().all(Option::is_some));
+    scene.hears(ToShard::Uncordon);
+    scene.closes(&clients, 3_000);
+
+    scene.hears(ToShard::Drain { window_ms: 2_000, rate_milli: None });
+
+    let slots = slots(&clients);
+    let closed = scene.closes(&clients, 2_050);
+    for (slot, closed) in slots.iter().zip(&closed) {
+        let (slot, closed) = (slot.expect("told again"), closed.expect("closed within the window"));
+        assert!((slot..slot + 50).contains(&closed), "{slots:?} {closed}");
+    }
 }
 
 #[test]
