@@ -9,6 +9,7 @@ use holdfast_protocol::subject::Subjects;
 use holdfast_protocol::wire::{Delivery, Target as WireTarget, Text};
 
 use super::JOBS_MAX;
+use super::job::STALE_MAX;
 use super::reads::Task;
 use super::stream::{self, Read, Step};
 use crate::clock::Now;
@@ -29,6 +30,10 @@ pub(super) struct Page {
     epoch: Text,
     /// … which is looked at again behind it.
     is_read: bool,
+    /// The room's last message as the leader has it: a replica that lags does not prove a page.
+    last: Option<u64>,
+    /// Answers that were behind it.
+    stale: u8,
 }
 
 impl Hub {
@@ -65,6 +70,8 @@ impl Hub {
             from,
             epoch: self.kept.epoch.clone().unwrap_or_default(),
             is_read: false,
+            last: None,
+            stale: 0,
         };
         let number = self.kept.next_number();
         self.read_on(now, edge, number, Task::Page(page));
@@ -88,11 +95,19 @@ impl Hub {
 impl Page {
     /// The next request.
     pub(super) fn ask(&self, stream: &str) -> Publication {
-        if self.is_read { stream::ask_info(stream, None) } else { self.read.ask(stream) }
+        match self.last {
+            None => stream::ask_last(stream, self.read.filter()),
+            Some(_) if self.is_read => stream::ask_info(stream, None),
+            Some(_) => self.read.ask(stream),
+        }
     }
 
     /// An answer.
     pub(super) fn take(&mut self, subjects: &Subjects, message: &Received) -> Step {
+        let Some(last) = self.last else {
+            self.last = stream::parse_place(&message.payload);
+            return if self.last.is_some() { Step::Again } else { Step::Failed };
+        };
         if self.is_read {
             return match stream::look(message, &self.epoch) {
                 Ok(_) => Step::Done,
@@ -101,6 +116,10 @@ impl Page {
         }
         match self.read.take(subjects, &self.epoch, message) {
             Step::Again if !self.is_full() => Step::Again,
+            Step::Done if self.read.reached() < last && !self.is_full() => {
+                self.stale += 1;
+                if self.stale < STALE_MAX { Step::Again } else { Step::Failed }
+            }
             Step::Again | Step::Done => {
                 self.is_read = true;
                 Step::Again

@@ -24,7 +24,7 @@ use crate::session::{Failure, Outcome};
 
 /// How often a batch is asked for again where the replica that answered had less than the leader. Each time another one
 /// may answer.
-const STALE_MAX: u8 = 24;
+pub(super) const STALE_MAX: u8 = 24;
 
 /// What was asked last. The state of the stream comes before the read, to know where to begin, and again behind it: what
 /// went meanwhile is not in the read.

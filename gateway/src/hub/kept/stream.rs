@@ -177,6 +177,11 @@ impl Read {
         Self { filter, next: from.max(1), messages: Vec::new(), bytes: 0, pending: 0 }
     }
 
+    /// Which subjects.
+    pub(super) fn filter(&self) -> &str {
+        &self.filter
+    }
+
     /// Everything up to here was read.
     pub(super) const fn reached(&self) -> u64 {
         self.next - 1

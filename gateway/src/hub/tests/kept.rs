@@ -388,6 +388,20 @@ fn history_is_read_in_pages() {
 }
 
 #[test]
+fn a_page_that_a_replica_lacks_the_end_of_is_read_on_elsewhere() {
+    let (stream, replica) = (Stream::of_room(&[2, 3, 5, 8, 12]), Stream::of_room(&[2, 3]));
+    let mut scene = Scene::member(10);
+    let from = Cursor::Before(Mark { epoch: None, seq: 11 });
+    scene.says(ToHub::History { conn: conn(0, 1), ticket: 5, room: "r".into(), from, limit: 2, callout: None });
+    scene.serve_with_replica(&stream, &replica, 2);
+
+    let told = scene.told_shards();
+    let [(0, ToShard::History { result: Ok(got), .. })] = &told[..] else { panic!("{told:?}") };
+    let seqs: Vec<_> = got.messages.iter().filter_map(|it| it.kept.as_ref()).map(|kept| kept.seq).collect();
+    assert_eq!(seqs, [5, 8]);
+}
+
+#[test]
 fn without_a_word_of_the_stream_nothing_is_asked_of_it() {
     let mut scene = Scene::new(&[1]);
     scene.joins_since(1, "e1", 4);
