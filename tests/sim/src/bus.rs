@@ -55,6 +55,8 @@ struct Connection {
     subscriptions: Vec<String>,
     /// Cut off: nothing goes in or out.
     cut: bool,
+    /// In which part of the cluster it is, while that is split.
+    part: u8,
     /// When the last message queued for it arrives: later ones arrive no earlier.
     last_arrival_ms: u64,
 }
@@ -122,6 +124,13 @@ impl Bus {
         }
     }
 
+    /// Splits the cluster in two: each connection is in one part, and hears nothing of the other.
+    pub fn split(&mut self, part_of: impl Fn(Link) -> u8) {
+        for (link, connection) in &mut self.connections {
+            connection.part = part_of(*link);
+        }
+    }
+
     /// Whether the connection is cut off.
     pub fn is_cut(&self, link: Link) -> bool {
         self.connections.get(&link).is_none_or(|connection| connection.cut)
@@ -149,10 +158,12 @@ impl Bus {
         if self.is_cut(from) {
             return false;
         }
+        let part = self.connections.get(&from).map_or(0, |connection| connection.part);
         let receivers: Vec<Link> = self
             .connections
             .iter()
-            .filter(|(_, c)| !c.cut && c.subscriptions.iter().any(|p| matches(p, &message.subject)))
+            .filter(|(_, c)| !c.cut && c.part == part)
+            .filter(|(_, c)| c.subscriptions.iter().any(|p| matches(p, &message.subject)))
             .map(|(link, _)| *link)
             .collect();
         if receivers.is_empty() {
@@ -268,6 +279,24 @@ mod tests {
         let seen: Vec<u8> = std::iter::from_fn(|| bus.pop(1000)).map(|(_, m)| m.payload[0]).collect();
 
         assert_eq!(seen, (0..50).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn the_parts_of_a_split_cluster_hear_nothing_of_each_other() {
+        let (mut bus, mut rng) = (Bus::new(), Rng::new(1));
+        let links = [bus.connect(), bus.connect(), bus.connect()];
+        links.iter().for_each(|link| bus.subscribe(*link, "x"));
+        let heard = |bus: &mut Bus, rng: &mut Rng| {
+            bus.publish(0, rng, links[0], Message::new("x", Bytes::new()));
+            let mut heard: Vec<Link> = std::iter::from_fn(|| bus.pop(100)).map(|(link, _)| link).collect();
+            heard.sort_unstable();
+            heard
+        };
+
+        bus.split(|link| u8::from(link == links[2]));
+        assert_eq!(heard(&mut bus, &mut rng), links[..2]);
+        bus.split(|_| 0);
+        assert_eq!(heard(&mut bus, &mut rng), links);
     }
 
     #[test]

@@ -52,12 +52,14 @@ pub struct Plan {
     pub sabotage: Option<Sabotage>,
     /// Bad weather spares no message.
     pub harsh: bool,
+    /// The bus may split in two parts that come together again.
+    pub splits: bool,
 }
 
 impl Plan {
     /// A run with nothing out of the ordinary.
     pub const fn new(seed: u64, steps: u64) -> Self {
-        Self { seed, steps, sabotage: None, harsh: false }
+        Self { seed, steps, sabotage: None, harsh: false, splits: false }
     }
 }
 

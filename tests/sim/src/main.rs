@@ -21,6 +21,9 @@ struct Arguments {
     /// Let bad weather lose packets and copies of kept messages too.
     #[arg(long)]
     harsh: bool,
+    /// Let the bus split in two parts that come together again.
+    #[arg(long)]
+    splits: bool,
     /// Go on with the next seed after a broken promise.
     #[arg(long)]
     keep_going: bool,
@@ -31,7 +34,7 @@ fn main() -> ExitCode {
     let mut out = std::io::stdout();
     let (mut steps, mut broken) = (0, 0_u64);
     for seed in arguments.seed..arguments.seed.saturating_add(arguments.runs) {
-        let plan = Plan { harsh: arguments.harsh, ..Plan::new(seed, arguments.steps) };
+        let plan = Plan { harsh: arguments.harsh, splits: arguments.splits, ..Plan::new(seed, arguments.steps) };
         let (line, ok) = match run(plan) {
             Ok(totals) => {
                 steps += totals.steps;

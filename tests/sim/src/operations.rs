@@ -168,7 +168,7 @@ impl World {
         let routers: Vec<u64> = self.routers.keys().copied().collect();
         let gateways: Vec<u64> = self.gateways.keys().copied().collect();
         let until_ms = self.now_ms + 50 + self.rng.below(4_000);
-        match self.rng.below(13) {
+        match self.rng.below(if self.plan.splits { 15 } else { 13 }) {
             0 => {
                 if let Some(router) = self.rng.pick(&routers).and_then(|id| self.routers.remove(id)) {
                     self.cut_until.remove(&router.link);
@@ -216,12 +216,22 @@ impl World {
             10 => self.stream.slow_until_ms = until_ms,
             11 if self.rng.chance(150) => self.stream.delete(),
             11 => self.drain(),
+            13.. => self.split(until_ms),
             _ => {
                 self.bus.weather =
                     Weather { loss: 20, duplication: 20, reordering: 20, spares_messages: !self.plan.harsh };
                 self.weather_until_ms = until_ms;
             }
         }
+    }
+
+    /// Routers and gateways are in two parts of the bus; the stream and those who publish to it are in one of them.
+    fn split(&mut self, until_ms: u64) {
+        let links = self.routers.values().map(|router| router.link);
+        let links: Vec<_> = links.chain(self.gateways.values().map(|gateway| gateway.link)).collect();
+        let away: Vec<_> = links.into_iter().filter(|_| self.rng.chance(400)).collect();
+        self.bus.split(|link| u8::from(away.contains(&link)));
+        self.split_until_ms = Some(until_ms);
     }
 
     fn kill_gateway(&mut self, id: u64) {
@@ -289,6 +299,7 @@ impl World {
         }
         (self.stream.away_until_ms, self.stream.slow_until_ms, self.stream.lagging_until_ms) = (0, 0, 0);
         self.weather_until_ms = self.now_ms;
+        self.split_until_ms = self.split_until_ms.map(|_| self.now_ms);
         for until_ms in self.cut_until.values_mut() {
             *until_ms = self.now_ms;
         }

@@ -107,6 +107,8 @@ pub struct World {
     /// Links that are cut, and until when.
     pub(crate) cut_until: BTreeMap<Link, u64>,
     pub(crate) weather_until_ms: u64,
+    /// The bus is in two parts until then.
+    pub(crate) split_until_ms: Option<u64>,
     next_id: u64,
     pub(crate) plan: Plan,
     /// What was done so far.
@@ -134,6 +136,7 @@ impl World {
             handovers_ms: Vec::new(),
             cut_until: BTreeMap::new(),
             weather_until_ms: 0,
+            split_until_ms: None,
             next_id: 0,
             plan,
             totals: Totals::default(),
@@ -376,6 +379,9 @@ impl World {
     fn mend(&mut self) {
         if self.now_ms >= self.weather_until_ms {
             self.bus.weather = Weather::default();
+        }
+        if self.split_until_ms.take_if(|until_ms| *until_ms <= self.now_ms).is_some() {
+            self.bus.split(|_| 0);
         }
         let due: Vec<Link> = self.cut_until.iter().filter(|(_, at)| **at <= self.now_ms).map(|(l, _)| *l).collect();
         for link in due {
