@@ -3,7 +3,9 @@
 
 use hashbrown::HashMap;
 use holdfast_protocol::id::NodeId;
+use holdfast_protocol::limits::PARTITIONS;
 use holdfast_protocol::position::Position;
+use holdfast_protocol::token::partition_of_token;
 use holdfast_protocol::wire::{RouterBeat, RouterState, Text};
 
 /// A router silent for longer is not waited for.
@@ -36,6 +38,8 @@ struct Router {
     acked: u64,
     /// What it last said of the term.
     term: u64,
+    /// Which partitions it may own: those that leave the second as remainder by the first.
+    section: (usize, usize),
     /// How far it had processed the stream of kept messages when last heard.
     mark: Option<Position>,
     /// The same when it was first heard as live: it has processed everything since.
@@ -94,6 +98,7 @@ impl Routers {
             heard_ms: now_ms,
             acked: 0,
             term: 0,
+            section: (1, 0),
             mark: None,
             begun: None,
             settled: None,
@@ -115,6 +120,8 @@ impl Routers {
         router.state = beat.state;
         router.heard_ms = now_ms;
         router.term = beat.term;
+        let sections = usize::try_from(beat.sections).unwrap_or(1).clamp(1, PARTITIONS);
+        router.section = (sections, partition_of_token(beat.router.as_str()) % sections);
         router.mark = beat.kept.clone().map(owned).or(router.mark.take());
         router.note_begun();
         self.note_given_up(beat, now_ms);
@@ -217,13 +224,23 @@ impl Routers {
         least
     }
 
-    /// Whether a router has processed everything of this epoch from `from` on, so that what another leaves behind is in
-    /// its hands.
+    /// Whether in each section a router has processed everything of this epoch from `from` on, so that what another
+    /// leaves behind is in its hands.
     pub(super) fn has_followed(&self, now_ms: u64, epoch: &Text, from: u64) -> bool {
-        self.routers.values().any(|router| {
-            let begun = router.begun.as_ref().filter(|begun| begun.epoch == *epoch && begun.seq <= from);
-            begun.is_some() && now_ms.saturating_sub(router.heard_ms) <= RECENT_MS
+        self.each_section_has(now_ms, |router| {
+            router.begun.as_ref().is_some_and(|begun| begun.epoch == *epoch && begun.seq <= from)
         })
+    }
+
+    /// Whether in each section a router follows the stream of this epoch.
+    pub(super) fn follow(&self, now_ms: u64, epoch: &Text) -> bool {
+        self.each_section_has(now_ms, |router| router.begun.as_ref().is_some_and(|begun| begun.epoch == *epoch))
+    }
+
+    fn each_section_has(&self, now_ms: u64, wanted: impl Fn(&Router) -> bool) -> bool {
+        let heard = || self.routers.values().filter(|router| now_ms.saturating_sub(router.heard_ms) <= RECENT_MS);
+        let sections = heard().map(|router| router.section.0).max().unwrap_or(1);
+        (0..sections).all(|section| heard().any(|router| router.section == (sections, section) && wanted(router)))
     }
 
     /// Whether this packet of the router has come, or nothing of it counts any more.

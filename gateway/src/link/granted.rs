@@ -13,6 +13,8 @@ pub struct Granted {
     pub start: Start,
     /// To be written right behind the answer, before anything live.
     pub replay: Replay,
+    /// The members may still get what lies before the position: this one has it.
+    pub is_ahead: bool,
 }
 
 /// Kept messages for one connection, shared by all who catch up with the same target.

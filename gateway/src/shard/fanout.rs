@@ -193,6 +193,10 @@ impl<S: Socket> Shard<S> {
             fan.part.filtered += 1;
             return;
         }
+        if self.floors.covers(index, share.scope, delivery.kept.as_ref()) {
+            fan.part.filtered += 1;
+            return;
+        }
         let copies =
             Copies::of(fan.shared, share.target, &connection.session, connection.socket.framing(), &mut fan.met);
         let holds = share.scope == OWN_STREAM && delivery.kept.is_some() && connection.session.holds_own();

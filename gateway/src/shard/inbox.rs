@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use holdfast_protocol::close::Close;
-use holdfast_protocol::position::Start;
+use holdfast_protocol::position::{Position, Start};
 use holdfast_protocol::wire::Cause;
 
 use super::Shard;
@@ -11,7 +11,7 @@ use super::table::Binding;
 use crate::clock::Now;
 use crate::link::{ConnRef, Granted, JoinFor, Replay, ToHub, ToShard};
 use crate::session::{Event, GapScope, Outcome};
-use crate::socket::Socket;
+use crate::socket::{OWN_STREAM, Socket};
 
 impl<S: Socket> Shard<S> {
     /// Carries out the only message of a turn; [`Self::finish_turn`] follows.
@@ -94,6 +94,7 @@ impl<S: Socket> Shard<S> {
         result: Outcome<Granted>,
     ) {
         let succeeded = result.is_ok();
+        let floor = floor_of(&result);
         let (start, replay) = split(result);
         let index = self.present(conn);
         if let Some(index) = index {
@@ -103,6 +104,9 @@ impl<S: Socket> Shard<S> {
         match index.and_then(|_| self.present(conn)) {
             Some(index) if succeeded => {
                 self.table.bind(index, &user);
+                if let Some(position) = &floor {
+                    self.floors.note(index, OWN_STREAM, position);
+                }
                 self.replay_own(now, index, &replay);
                 self.to_hub.push(ToHub::Opened { id, user });
             }
@@ -117,6 +121,7 @@ impl<S: Socket> Shard<S> {
 
     fn joined(&mut self, now: Now, conn: ConnRef, on_behalf: JoinFor, room: Arc<str>, result: Outcome<Granted>) {
         let succeeded = result.is_ok();
+        let floor = floor_of(&result);
         let (result, replay) = split(result);
         let room = self.table.rooms.shared(room);
         match on_behalf {
@@ -132,6 +137,9 @@ impl<S: Socket> Shard<S> {
                         .is_some_and(|connection| connection.session.is_in(&room));
                     let joined = self.become_member(index.unwrap_or(conn.key.index), room, wanted);
                     if let (Some(index), Some(room)) = (index, joined) {
+                        if let Some(position) = &floor {
+                            self.floors.note(index, room, position);
+                        }
                         self.replay(now, index, room, &replay);
                     }
                 }
@@ -152,10 +160,15 @@ impl<S: Socket> Shard<S> {
     }
 }
 
+/// Up to where the client has what the other members may still get.
+fn floor_of(result: &Outcome<Granted>) -> Option<Position> {
+    result.as_ref().ok().filter(|granted| granted.is_ahead)?.start.position.clone()
+}
+
 /// What the client is told, and what it then gets.
 fn split(result: Outcome<Granted>) -> (Outcome<Start>, Replay) {
     match result {
-        Ok(Granted { start, replay }) => (Ok(start), replay),
+        Ok(Granted { start, replay, .. }) => (Ok(start), replay),
         Err(failure) => (Err(failure), Replay::default()),
     }
 }

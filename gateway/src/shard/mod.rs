@@ -13,6 +13,7 @@ mod commands;
 mod dirty;
 mod drain;
 mod fanout;
+mod floors;
 mod frames;
 mod inbox;
 mod inspect;
@@ -51,6 +52,7 @@ use acks::Acks;
 use commands::Operations;
 use drain::Drain;
 use fanout::Turn;
+use floors::Floors;
 use relief::Relief;
 use replay::Lag;
 pub use sweep::Age;
@@ -111,6 +113,8 @@ pub struct Shard<S> {
     relief: Relief,
     /// Where connections are behind in kept messages: only those that are or were paused.
     lags: HashMap<u32, Vec<Lag>, FxBuildHasher>,
+    /// Where connections are ahead of others.
+    floors: Floors,
     /// Handshakes that were traced, of connections that are here.
     lives: HashMap<u32, Context, FxBuildHasher>,
     /// Bounded by what one turn makes: beyond [`HUB_BACKLOG_MAX`] clients are not read ([`Self::congested`]).
@@ -155,6 +159,7 @@ impl<S: Socket> Shard<S> {
             drain: Drain::default(),
             relief: Relief::default(),
             lags: HashMap::default(),
+            floors: Floors::default(),
             lives: HashMap::default(),
             to_hub: Vec::new(),
             actions: Vec::new(),
@@ -235,6 +240,7 @@ impl<S: Socket> Shard<S> {
         self.cells.closed(code, initiator).add(1);
         self.forget_dirty(index);
         self.forget_lag(index, None);
+        self.floors.forget(index, None);
         self.acks.forget(key);
         self.drain.forget(key);
         if let Some(connection) = self.table.remove(index) {
@@ -348,7 +354,9 @@ impl<S: Socket> Shard<S> {
     }
 
     fn end_membership(&mut self, index: u32, slot: usize, cause: Cause) {
+        let scope = self.table.get(index).and_then(|connection| connection.memberships.get(slot)).map(|it| it.room);
         if let Some(room) = self.table.leave(index, slot) {
+            self.floors.forget(index, scope);
             self.forget_lag(index, Some(&room));
             self.cells.memberships.sub(1);
             self.to_hub.push(ToHub::Leave { shard: self.settings.number, room, cause });

@@ -135,7 +135,7 @@ impl<S: Socket> Shard<S> {
         }
         let scope = room.as_ref().map_or(Some(OWN_STREAM), |room| self.table.rooms.find(room));
         match result {
-            Ok(Granted { start, replay }) if start.recovery == Some(Recovery::Whole) => {
+            Ok(Granted { start, replay, .. }) if start.recovery == Some(Recovery::Whole) => {
                 if let Some(scope) = scope {
                     self.replay(now, index, scope, &replay);
                 }

@@ -174,12 +174,13 @@ impl Hub {
                 self.cells.kept_resumed.add(1);
                 let skip = messages.partition_point(|shared| seq_of(&shared.delivery) <= since);
                 let start = Start { position: self.position(place.max(since)), recovery: Some(Recovery::Whole) };
-                Granted { start, replay: Replay { messages: Arc::clone(&messages), skip } }
+                let replay = Replay { messages: Arc::clone(&messages), skip };
+                Granted { start, replay, is_ahead: since > place }
             } else {
                 self.cells.kept_unrecovered.add(1);
                 let first = info.as_ref().and_then(|info| self.position(info.first));
                 let recovery = Some(Recovery::Lost { first });
-                Granted { start: Start { position: self.position(place), recovery }, replay: Replay::default() }
+                Granted { start: Start { position: self.position(place), recovery }, ..Granted::default() }
             };
             Self::grant(edge, resumer, Ok(granted));
         }

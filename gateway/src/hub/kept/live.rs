@@ -173,11 +173,11 @@ impl Hub {
         self.look_for_break(now, edge);
     }
 
-    /// Where all routers are new, nobody forwards what was stored before they began and after the last ones had ended.
+    /// Where all routers of a section are new, nobody forwards what was stored before they began and after the last ones had ended.
     fn look_for_break(&mut self, now: Now, edge: &mut dyn Edge) {
+        self.kept.settle();
         let Some(epoch) = self.kept.epoch.as_ref().filter(|_| !self.kept.reconcile.is_running()) else { return };
-        let is_served = self.routers.marks(now.ms, epoch).next().is_some();
-        if is_served && !self.routers.has_followed(now.ms, epoch, self.kept.safe) {
+        if self.routers.follow(now.ms, epoch) && !self.routers.has_followed(now.ms, epoch, self.kept.safe) {
             self.start_reconcile(now, edge);
         }
     }
@@ -234,7 +234,9 @@ impl Hub {
     /// The end of a turn in which all that had reached this node was applied.
     pub fn note_safe(&mut self, now: Now) {
         self.routers.settle();
-        if !self.kept.reconcile.is_running()
+        self.kept.settle();
+        if self.kept.held.is_empty()
+            && !self.kept.reconcile.is_running()
             && self.handovers.is_empty()
             && let Some(epoch) = self.kept.epoch.as_ref()
             && self.routers.has_followed(now.ms, epoch, self.kept.safe)
@@ -268,7 +270,7 @@ impl Hub {
         tracing::info!(%epoch, "The stream of kept messages is another one now");
         self.kept.epoch = Some(epoch);
         let known = info.epoch_from.min(info.last);
-        self.kept.safe = known;
+        (self.kept.safe, self.kept.reached) = (known, 0);
         self.roster.reset_places(known);
         for shared in std::mem::take(&mut self.kept.held).into_values().flatten() {
             self.expect_nobody(now, &shared);

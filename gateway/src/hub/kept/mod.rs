@@ -66,6 +66,8 @@ pub(super) struct Kept {
     has_begun: bool,
     /// Everything up to here had reached this node, as of the end of a turn without loss.
     safe: u64,
+    /// The same when the holes that are known are filled.
+    reached: u64,
     /// Until then something may still turn up that lies before it: routers came, went or were lost lately.
     doubted_until_ms: u64,
     /// Reads for somebody, by number; those that catch up by target too.
@@ -86,6 +88,7 @@ impl Kept {
             epoch: None,
             has_begun: false,
             safe: 0,
+            reached: 0,
             doubted_until_ms: 0,
             tasks: HashMap::default(),
             by_target: HashMap::new(),
@@ -104,6 +107,13 @@ impl Kept {
     /// Whether the position is one of the present epoch.
     pub(super) fn is_of(&self, position: &Position) -> bool {
         self.epoch.as_ref() == Some(&position.epoch)
+    }
+
+    /// What was read goes for what has reached the node, once no hole is known that may have to be looked for anew.
+    fn settle(&mut self) {
+        if self.held.is_empty() {
+            self.safe = self.safe.max(std::mem::take(&mut self.reached));
+        }
     }
 
     const fn next_number(&mut self) -> u64 {

@@ -90,6 +90,7 @@ impl Hub {
     /// All reads come to nothing, and what is held is forgotten: it will be read again.
     pub(in crate::hub) fn fail_reads(&mut self, now: Now, edge: &mut dyn Edge, failure: &Failure) {
         self.kept.held.clear();
+        self.kept.reached = 0;
         let tasks: Vec<_> = self.kept.tasks.drain().map(|(_, task)| task).collect();
         for mut task in tasks {
             if let Task::CatchUp(job) = &mut task {

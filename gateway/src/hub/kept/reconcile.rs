@@ -190,7 +190,7 @@ impl Hub {
         let again = running.again;
         if !again {
             // Everything up to there goes to whoever is here, below or where holes are filled.
-            self.kept.safe = self.kept.safe.max(running.read.reached()).max(running.mark);
+            self.kept.reached = running.read.reached().max(running.mark);
         }
         if running.is_cut {
             self.cells.kept_lost.add(1);

@@ -126,18 +126,7 @@ impl Scene {
 
     /// A router beats at a term, with a mark.
     fn marks_of(&mut self, number: u8, term: u64, seq: u64) {
-        let beat = RouterBeat {
-            router: router(number),
-            state: RouterState::Live,
-            number: 1,
-            term,
-            live: vec![],
-            moving: false,
-            fences: vec![],
-            kept: Position::new("e1", seq),
-            capacity: Capacity::default(),
-            sections: 1,
-        };
+        let beat = mark_of(number, term, seq);
         self.hub.on_router_beat(self.now, &mut self.edge, beat.encode());
         self.hub.note_safe(self.now);
     }
@@ -181,6 +170,21 @@ impl Scene {
     fn joins_since(&mut self, index: u32, epoch: &str, seq: u64) {
         let (on_behalf, since) = (JoinFor::Client(index), Position::new(epoch, seq));
         self.says(ToHub::Join { conn: conn(0, index), on_behalf, room: "r".into(), callout: None, since });
+    }
+}
+
+fn mark_of(number: u8, term: u64, seq: u64) -> RouterBeat {
+    RouterBeat {
+        router: router(number),
+        state: RouterState::Live,
+        number: 1,
+        term,
+        live: vec![],
+        moving: false,
+        fences: vec![],
+        kept: Position::new("e1", seq),
+        capacity: Capacity::default(),
+        sections: 1,
     }
 }
 
@@ -290,6 +294,43 @@ fn a_copy_that_comes_before_the_first_mark_proves_nothing_of_those_behind_it() {
     scene.serve(&Stream { messages: vec![(11, ROOM), (12, ROOM), (13, "hf.keep.room.other")], ..Stream::of_room(&[]) });
 
     assert_eq!(scene.delivered(), (vec![12], 0));
+}
+
+#[test]
+fn a_hole_that_a_loss_of_the_bus_leaves_open_is_looked_for_from_before_it() {
+    let mut scene = Scene::member(10);
+    scene.copy(1, 20, 17);
+    scene.marks(20);
+    scene.packet(2, 1, vec![]);
+    scene.hub.note_safe(scene.now);
+    scene.published("$JS.API.");
+
+    scene.hub.on_bus(scene.now, &mut scene.edge, false);
+    scene.hub.on_bus(scene.now, &mut scene.edge, true);
+    scene.serve(&Stream::of_room(&[8, 12, 17, 20]));
+
+    assert_eq!(scene.delivered(), (vec![12, 17, 20], 0));
+}
+
+#[test]
+fn each_section_has_its_own_routers_to_follow_the_stream() {
+    let section = |number: u8| holdfast_protocol::token::partition_of_token(router(number).as_str()) % 2;
+    let mut others = (2..).filter(|number| section(*number) != section(1));
+    let (other, heir) = (others.next().expect("ids differ"), others.next().expect("they do"));
+    let mut scene = Scene::new(&[1]);
+    let beats = |scene: &mut Scene, number, seq| {
+        let mut beat = mark_of(number, 1, seq);
+        beat.sections = 2;
+        scene.hub.on_router_beat(scene.now, &mut scene.edge, beat.encode());
+        !scene.published("$JS.API.").is_empty()
+    };
+
+    assert!(!beats(&mut scene, 1, 10) && !beats(&mut scene, other, 10));
+    for seq in 11..16 {
+        scene.now.ms += 1000;
+        assert!(!beats(&mut scene, 1, seq), "nobody could forward what is read");
+    }
+    assert!(beats(&mut scene, heir, 16), "of this section something may have gone past");
 }
 
 #[test]

@@ -11,7 +11,7 @@ fn kept(scene: &Scene, seq: u64) -> Delivery {
 fn granted(scene: &Scene, seqs: impl IntoIterator<Item = u64>) -> Granted {
     let messages = seqs.into_iter().map(|seq| Arc::new(SharedDelivery::kept(kept(scene, seq)))).collect();
     let start = Start { position: None, recovery: Some(Recovery::Whole) };
-    Granted { start, replay: Replay { messages, skip: 0 } }
+    Granted { start, replay: Replay { messages, skip: 0 }, ..Granted::default() }
 }
 
 /// What a shard asks the stream for: the connection, the room, and from behind which position.
@@ -83,6 +83,7 @@ fn who_resumes_gets_the_answer_then_the_past_then_the_present() {
     let granted = Granted {
         start: Start { position, recovery: Some(Recovery::Whole) },
         replay: Replay { messages: [Arc::new(SharedDelivery::kept(old))].into(), skip: 0 },
+        ..Granted::default()
     };
     let (conn, on_behalf, room_name) = (*conn, *on_behalf, Arc::clone(name));
     scene.hears(ToShard::Joined { conn, on_behalf, room: room_name, result: Ok(granted) });
@@ -91,6 +92,26 @@ fn who_resumes_gets_the_answer_then_the_past_then_the_present() {
     let seen = client.seen();
     assert_eq!((&seen[0]["recovered"], &seen[0]["position"]["seq"]), (&json!(true), &json!(4)));
     assert_eq!((&seen[1]["id"], &seen[2]["id"]), (&json!("old"), &json!("m1")));
+}
+
+#[test]
+fn who_is_ahead_of_the_members_is_not_shown_what_they_still_miss() {
+    let mut scene = Scene::new();
+    let (member, ahead) = (scene.client("ana", None), scene.client("ben", None));
+    scene.joined(&member, "r");
+    scene.says(&ahead, &json!({"type": "join", "id": 1, "room": "r", "since": {"epoch": "e", "seq": 20}}));
+    let told = scene.told();
+    let [ToHub::Join { conn, on_behalf, room: name, .. }] = &told[..] else { panic!("{told:?}") };
+    let start = Start { position: Position::new("e", 20), recovery: Some(Recovery::Whole) };
+    let granted = Granted { start, is_ahead: true, ..Granted::default() };
+    scene.hears(ToShard::Joined { conn: *conn, on_behalf: *on_behalf, room: Arc::clone(name), result: Ok(granted) });
+    ahead.seen();
+
+    let parts: Vec<_> = [15, 20, 21].map(|seq| scene.deliver(kept(&scene, seq))).into();
+
+    assert_eq!(ids(&member), ["m15", "m20", "m21"]);
+    assert_eq!(ids(&ahead), ["m21"]);
+    assert_eq!(parts.iter().map(|part| (part.matched, part.filtered)).collect::<Vec<_>>(), [(1, 1), (1, 1), (2, 0)]);
 }
 
 #[test]

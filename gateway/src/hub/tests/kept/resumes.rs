@@ -227,3 +227,18 @@ fn who_has_seen_more_than_the_members_gets_nothing_twice() {
     scene.copy(2, 21, 20);
     assert_eq!(scene.delivered(), (vec![21], 0));
 }
+
+#[test]
+fn who_has_seen_more_than_what_can_be_read_is_let_in_ahead_of_the_members() {
+    let mut scene = Scene::member(10);
+    scene.joins_since(2, "e1", 20);
+    // What the member may have missed is cut.
+    let stream = Stream { first: 18, ..Stream::of_room(&[18, 20]) };
+    scene.serve(&stream);
+
+    let granted = scene.granted();
+    assert_eq!((granted[0].start.position.clone(), granted[0].is_ahead), (position(20), true));
+    scene.joins_since(3, "e1", 10);
+    scene.serve(&Stream::of_room(&[12]));
+    assert!(!scene.granted()[0].is_ahead);
+}
