@@ -122,7 +122,9 @@ impl Routers {
         router.term = beat.term;
         let sections = usize::try_from(beat.sections).unwrap_or(1).clamp(1, PARTITIONS);
         router.section = (sections, partition_of_token(beat.router.as_str()) % sections);
-        router.mark = beat.kept.clone().map(owned).or(router.mark.take());
+        // What one that joins anew said before says nothing of what it forwards from now on.
+        let known = router.mark.take().filter(|_| beat.state != RouterState::Joining);
+        router.mark = beat.kept.clone().map(owned).or(known);
         router.note_begun();
         self.note_given_up(beat, now_ms);
         for fence in &beat.fences {
@@ -176,7 +178,9 @@ impl Routers {
     pub(super) fn ack(&mut self, id: NodeId, seq: u64, mark: Option<Position>, now_ms: u64) {
         let router = self.router(id, now_ms);
         router.acked = router.acked.max(seq);
-        router.mark = mark.map(owned).or(router.mark.take());
+        if router.state != RouterState::Joining {
+            router.mark = mark.map(owned).or(router.mark.take());
+        }
     }
 
     pub(super) fn packet(&mut self, id: NodeId, number: u64, term: u64, now_ms: u64) -> Verdict {

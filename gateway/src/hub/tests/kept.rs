@@ -297,6 +297,22 @@ fn a_copy_that_comes_before_the_first_mark_proves_nothing_of_those_behind_it() {
 }
 
 #[test]
+fn a_router_that_joins_anew_has_followed_nothing_whatever_it_said_before() {
+    let mut scene = Scene::member(10);
+    for (state, kept) in [(RouterState::Joining, None), (RouterState::Live, None), (RouterState::Live, position(15))] {
+        assert!(scene.published("$JS.API.").is_empty());
+        scene.now.ms += 100;
+        let beat = RouterBeat { state, kept, ..mark_of(1, 1, 0) };
+        scene.hub.on_router_beat(scene.now, &mut scene.edge, beat.encode());
+    }
+    let messages = vec![(14, ROOM), (15, "hf.keep.room.other")];
+    scene.told_shards();
+    scene.serve(&Stream { messages, ..Stream::of_room(&[]) });
+
+    assert_eq!(scene.delivered(), (vec![14], 0));
+}
+
+#[test]
 fn a_hole_that_a_loss_of_the_bus_leaves_open_is_looked_for_from_before_it() {
     let mut scene = Scene::member(10);
     scene.copy(1, 20, 17);
