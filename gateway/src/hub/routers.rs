@@ -38,6 +38,8 @@ struct Router {
     acked: u64,
     /// What it last said of the term.
     term: u64,
+    /// Who shares the partitions, as it says.
+    owners: Vec<NodeId>,
     /// Which partitions it may own: those that leave the second as remainder by the first.
     section: (usize, usize),
     /// How far it had processed the stream of kept messages when last heard.
@@ -98,6 +100,7 @@ impl Routers {
             heard_ms: now_ms,
             acked: 0,
             term: 0,
+            owners: Vec::new(),
             section: (1, 0),
             mark: None,
             begun: None,
@@ -120,6 +123,9 @@ impl Routers {
         router.state = beat.state;
         router.heard_ms = now_ms;
         router.term = beat.term;
+        if router.owners != beat.live {
+            router.owners.clone_from(&beat.live);
+        }
         let sections = usize::try_from(beat.sections).unwrap_or(1).clamp(1, PARTITIONS);
         router.section = (sections, partition_of_token(beat.router.as_str()) % sections);
         // What one that joins anew said before says nothing of what it forwards from now on.
@@ -216,10 +222,17 @@ impl Routers {
     /// `None` while a router that may have some under way cannot be counted on.
     pub(super) fn confirmed(&self, now_ms: u64, epoch: &Text) -> Option<u64> {
         let mut least = None;
-        for router in self.routers.values() {
+        for (id, router) in &self.routers {
             // One that was live before the bus went away, and has not been heard since, is waited for as well.
             let was_live = router.state != RouterState::Joining || router.is_doubtful;
-            if !was_live || now_ms.saturating_sub(router.heard_ms) > RECENT_MS {
+            if was_live && now_ms.saturating_sub(router.heard_ms) > RECENT_MS {
+                if self.live(now_ms).any(|other| other.owners.contains(id)) {
+                    // Nobody has taken its share yet, nor forwarded again what it may have left.
+                    return None;
+                }
+                continue;
+            }
+            if !was_live {
                 continue;
             }
             let seq = router.confirmed.as_ref().filter(|confirmed| confirmed.epoch == *epoch)?.seq;

@@ -6,7 +6,7 @@ use holdfast_protocol::position::Position;
 use holdfast_protocol::wire::{RouterBeat, Target as WireTarget};
 
 use super::stream::Info;
-use super::{DOUBTED_MS, HELD_MAX, Place, Resumer, Target, seq_of};
+use super::{DOUBTED_MS, HELD_MAX, Place, REPEATED_MS, Resumer, Target, seq_of};
 use crate::clock::Now;
 use crate::hub::core::Hub;
 use crate::hub::edge::Edge;
@@ -238,6 +238,7 @@ impl Hub {
         if self.kept.held.is_empty()
             && !self.kept.reconcile.is_running()
             && self.handovers.is_empty()
+            && now.ms + DOUBTED_MS >= self.kept.doubted_until_ms + REPEATED_MS
             && let Some(epoch) = self.kept.epoch.as_ref()
             && self.routers.has_followed(now.ms, epoch, self.kept.safe)
             && let Some(safe) = self.routers.confirmed(now.ms, epoch)

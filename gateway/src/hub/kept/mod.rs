@@ -41,6 +41,8 @@ const HELD_MAX: usize = 4096;
 /// How long after a change among the routers, or a loss, copies may turn up late: that it is noticed, that heirs repeat them,
 /// and that what is missing is read back.
 const DOUBTED_MS: u64 = 10_000;
+/// How long after a change among the routers heirs may still repeat what was forwarded before.
+const REPEATED_MS: u64 = 1_000;
 /// Reads under way at once on the node; more are refused for now.
 const JOBS_MAX: usize = 4096;
 

@@ -313,6 +313,42 @@ fn a_router_that_joins_anew_has_followed_nothing_whatever_it_said_before() {
 }
 
 #[test]
+fn a_silent_router_is_waited_for_until_another_has_taken_its_share() {
+    let mut scene = Scene::member(10);
+    let beats = |scene: &mut Scene, number, seq, owners: &[u8]| {
+        let live = owners.iter().map(|number| router(*number)).collect();
+        let beat = RouterBeat { live, ..mark_of(number, 1, seq) };
+        scene.hub.on_router_beat(scene.now, &mut scene.edge, beat.encode());
+        scene.hub.note_safe(scene.now);
+    };
+    let packets = |scene: &mut Scene, number| {
+        scene.packet(number, 1, vec![]);
+        let packet = Packet { router: router(2), number, term: 1, items: vec![] };
+        scene.bound(&NodeBound::Packet(packet));
+    };
+    for number in 1..3 {
+        beats(&mut scene, 1, 10, &[1, 2]);
+        beats(&mut scene, 2, 10, &[1, 2]);
+        packets(&mut scene, number);
+    }
+    // Router 1 says nothing any more; 12 was its to forward.
+    let mut told = Vec::new();
+    for (number, owners) in (3..).zip([&[1, 2][..], &[1, 2], &[1, 2], &[1, 2], &[1, 2], &[2], &[2]]) {
+        scene.now.ms += 1000;
+        beats(&mut scene, 2, 15, owners);
+        let packet = Packet { router: router(2), number, term: 1, items: vec![] };
+        scene.bound(&NodeBound::Packet(packet));
+        scene.hub.note_safe(scene.now);
+        scene.told_shards();
+        scene.joins(u32::try_from(number).expect("small"), "r");
+        scene.acks(2, 1);
+        told.extend(scene.granted().into_iter().filter_map(|granted| granted.start.position).map(|it| it.seq));
+    }
+
+    assert_eq!(told, [10, 10, 10, 10, 10, 15, 15]);
+}
+
+#[test]
 fn a_hole_that_a_loss_of_the_bus_leaves_open_is_looked_for_from_before_it() {
     let mut scene = Scene::member(10);
     scene.copy(1, 20, 17);
