@@ -29,8 +29,12 @@ impl Scene {
     fn open(framing: Framing, good: u8) -> Self {
         let limits = Limits { held_max: usize::MAX, held_bytes_max: usize::MAX, ..Limits::default() };
         let one = |prefix: &str| vec![prefix.to_owned()];
-        let destinations =
-            Destinations { requests: one("/ask"), relay: one("/topic/open"), forward: one("/topic/f"), ..Destinations::default() };
+        let destinations = Destinations {
+            requests: one("/ask"),
+            relay: one("/topic/open"),
+            forward: one("/topic/f"),
+            ..Destinations::default()
+        };
         let rules = Rules { limits, destinations, ..Rules::json() };
         let admission = Admission {
             endpoint: Arc::new(Endpoint { name: "chat".into(), rules: Arc::new(rules) }),

@@ -214,8 +214,11 @@ impl Connection<'_> {
                     Act::Publish(publication) => self.publish(publication).await?,
                     Act::End(_) => return Ok(()),
                     // Nothing can be said any more.
-                    Act::Write(_) | Act::Confirm(_) | Act::HeartBeat { .. } => {}
-                    Act::Subscribe { .. } | Act::Unsubscribe(_) => {}
+                    Act::Write(_)
+                    | Act::Confirm(_)
+                    | Act::HeartBeat { .. }
+                    | Act::Subscribe { .. }
+                    | Act::Unsubscribe(_) => {}
                 }
             }
         }
