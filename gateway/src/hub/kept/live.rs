@@ -156,11 +156,12 @@ impl Hub {
     /// A router says how far it has processed the stream. The first word of it names the epoch, and where members begin
     /// that are here.
     pub(in crate::hub) fn on_mark(&mut self, now: Now, edge: &mut dyn Edge, mark: Option<&Position>) {
-        if let Some(mark) = mark.filter(|_| self.kept.stream.is_some()) {
-            if self.is_present_epoch(now, edge, &mark.epoch) && !self.kept.has_begun {
-                self.kept.has_begun = true;
-                self.kept.safe = self.roster.begin_places(mark.seq);
-            }
+        if let Some(mark) = mark.filter(|_| self.kept.stream.is_some())
+            && self.is_present_epoch(now, edge, &mark.epoch)
+            && !self.kept.has_begun
+        {
+            self.kept.has_begun = true;
+            self.kept.safe = self.roster.begin_places(mark.seq);
         }
     }
 
