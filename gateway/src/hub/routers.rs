@@ -221,6 +221,9 @@ impl Routers {
     /// Up to where in this epoch every copy of a kept message has reached this node, whichever router forwarded it;
     /// `None` while a router that may have some under way cannot be counted on.
     pub(super) fn confirmed(&self, now_ms: u64, epoch: &Text) -> Option<u64> {
+        if self.live_count(now_ms) == 0 {
+            return None;
+        }
         let mut least = None;
         for (id, router) in &self.routers {
             // One that was live before the bus went away, and has not been heard since, is waited for as well.

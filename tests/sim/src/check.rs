@@ -69,7 +69,8 @@ impl World {
         let Some(GoAway { told_ms, after_ms }) = client.goaway else {
             return Err(Violation(format!("{}: closed without a goaway\n{}", client.user, client.diary)));
         };
-        if self.now_ms.abs_diff(told_ms + after_ms) > SLOT_MS {
+        // Who did not read when it was told heard of it late.
+        if told_ms > client.unsteady_until_ms && self.now_ms.abs_diff(told_ms + after_ms) > SLOT_MS {
             return Err(Violation(format!(
                 "{}: told at {told_ms} to go in {after_ms} ms, closed at {}\n{}",
                 client.user, self.now_ms, client.diary
