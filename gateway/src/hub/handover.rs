@@ -3,9 +3,8 @@
 //!
 //! Bounded in items and time: what waits too long goes on, and is counted.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
-use hashbrown::HashMap;
 use holdfast_protocol::id::NodeId;
 use holdfast_protocol::wire::Item;
 
@@ -39,7 +38,7 @@ impl Waiting {
 /// Routers whose packets wait.
 #[derive(Debug, Default)]
 pub(super) struct Handovers {
-    waiting: HashMap<NodeId, Waiting>,
+    waiting: BTreeMap<NodeId, Waiting>,
 }
 
 impl Handovers {

@@ -1,7 +1,8 @@
 //! The routers as this node hears them: who is live, what each has applied of the roster, and where each stands with
 //! its packets.
 
-use hashbrown::HashMap;
+use std::collections::BTreeMap;
+
 use holdfast_protocol::id::NodeId;
 use holdfast_protocol::limits::PARTITIONS;
 use holdfast_protocol::position::Position;
@@ -74,9 +75,9 @@ pub(super) enum Verdict {
 /// The routers by id.
 #[derive(Debug, Default)]
 pub(super) struct Routers {
-    routers: HashMap<NodeId, Router>,
-    fences: HashMap<NodeId, u64>,
-    given_up: HashMap<NodeId, GivenUp>,
+    routers: BTreeMap<NodeId, Router>,
+    fences: BTreeMap<NodeId, u64>,
+    given_up: BTreeMap<NodeId, GivenUp>,
     /// The highest of those that are heard: it rises with each change among the routers, and begins anew where all of
     /// them do.
     term: u64,

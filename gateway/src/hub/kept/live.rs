@@ -103,7 +103,7 @@ impl Hub {
         read: &[Arc<SharedDelivery>],
         whole: bool,
     ) {
-        let held = self.kept.held.remove(target).unwrap_or_default();
+        let held = self.kept.held.shift_remove(target).unwrap_or_default();
         let end = held.last().map_or(u64::MAX, |shared| seq_of(&shared.delivery));
         if whole {
             self.cells.kept_repaired.add(1);

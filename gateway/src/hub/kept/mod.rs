@@ -18,9 +18,10 @@ mod stream;
 
 use std::sync::Arc;
 
-use hashbrown::HashMap;
+use hashbrown::{DefaultHashBuilder, HashMap};
 use holdfast_protocol::position::Position;
 use holdfast_protocol::wire::{Delivery, Text};
+use indexmap::IndexMap;
 use rustc_hash::FxBuildHasher;
 
 use super::roster::Kind;
@@ -76,8 +77,9 @@ pub(super) struct Kept {
     tasks: HashMap<u64, reads::Task, FxBuildHasher>,
     by_target: HashMap<Target, u64>,
     next_task: u64,
-    /// Live copies behind a hole, by target, in order. Bounded by [`HELD_MAX`] each.
-    held: HashMap<Target, Vec<Arc<SharedDelivery>>>,
+    /// Live copies behind a hole, by target, in order. Bounded by [`HELD_MAX`] each. Walked in the order in which the holes were
+    /// seen, so that a simulation does the same twice.
+    held: IndexMap<Target, Vec<Arc<SharedDelivery>>, DefaultHashBuilder>,
     reconcile: reconcile::Reconcile,
     /// When the stream was last asked for its epoch, because somebody named another.
     epoch_asked_ms: Option<u64>,
@@ -95,7 +97,7 @@ impl Kept {
             tasks: HashMap::default(),
             by_target: HashMap::new(),
             next_task: 0,
-            held: HashMap::new(),
+            held: IndexMap::default(),
             reconcile: reconcile::Reconcile::Idle,
             epoch_asked_ms: None,
         }

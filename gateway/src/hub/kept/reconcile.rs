@@ -212,7 +212,7 @@ impl Hub {
             if let Some(super::Place::At(place)) = self.roster.place(target.0, &target.1).copied() {
                 self.catch_up(now, edge, target, Resumer::Hole { since: place });
             } else {
-                self.kept.held.remove(&target);
+                self.kept.held.shift_remove(&target);
             }
         }
         if again {
