@@ -107,6 +107,13 @@ fn section(page: &mut String, (mode, title, what): (&str, &str, &str), outcome: 
         let (count, off) = outcome.roster_compared;
         row("roster compared with the truth", format!("{count} times, off by {off} connections at most"))?;
     }
+    if outcome.busy_ms > 0 {
+        let seconds = outcome.busy_ms / 1000;
+        row(
+            "the machine stood still, busy with other work",
+            format!("{seconds} s; what was lost then counts as lost in a fault"),
+        )?;
+    }
     if !outcome.memory.is_empty() {
         writeln!(page, "\n| process | resident KiB at first | at last | most | slope of the second half, KiB/h |")?;
         writeln!(page, "|---|---|---|---|---|")?;

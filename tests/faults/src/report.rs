@@ -42,6 +42,9 @@ pub struct Outcome {
     pub memory: BTreeMap<String, Growth>,
     /// Comparisons of the roster with the truth under load: how many, and by how many connections it was off at most.
     pub roster_compared: (usize, u64),
+    /// How long the machine was too busy for times to mean anything: what was lost then is not held against the fleet.
+    #[serde(default)]
+    pub busy_ms: u64,
     /// Promises broken, by rule.
     pub broken: BTreeMap<String, usize>,
     /// Planted defects: found, planted.

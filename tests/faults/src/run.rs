@@ -257,6 +257,7 @@ impl Run {
         }
         let clean = report.violations.is_empty() && self.complaints.is_empty();
         let planted = if clean { prove(history) } else { (0, 0) };
+        let stalls = history.windows.iter().filter(|window| window.what == STALLED);
         let outcome = Outcome {
             command: self.options.command(seed),
             machine: Outcome::machine(),
@@ -270,15 +271,15 @@ impl Run {
             measured: self.measurer.figures(),
             memory: self.memory.growth(),
             roster_compared: self.compared,
+            busy_ms: stalls.map(|window| window.to - window.from).sum(),
             broken,
             planted,
         };
         say(&outcome.text());
-        let stalls = history.windows.iter().filter(|window| window.what == STALLED);
-        let stalled: u64 = stalls.map(|window| window.to - window.from).sum();
-        if stalled > 0 {
+        if outcome.busy_ms > 0 {
+            let busy_ms = outcome.busy_ms;
             say(&format!(
-                "this machine was too busy for {stalled} ms: what was lost then was not held against the fleet"
+                "this machine was too busy for {busy_ms} ms: live messages lost then were not held against the fleet"
             ));
         }
         if let Some(folder) = &self.options.record {
