@@ -251,6 +251,8 @@ pub enum ToHub {
 pub enum ToShard {
     /// Deliver a message to those of its targets that are here.
     Deliver(Arc<SharedDelivery>),
+    /// Say in its receipt whom a kept message reaches that a read of the stream brings them, or has brought.
+    Count(Arc<SharedDelivery>),
     /// Carry out a command on those of its targets that are here.
     Command(Arc<SharedCommand>),
     /// Answer a question; see [`ToHub::Answered`].

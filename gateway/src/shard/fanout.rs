@@ -95,6 +95,8 @@ struct Fan<'a> {
     acked: bool,
     part: ReceiptPart,
     reach: Reach,
+    /// A read of the stream brings it: nothing is written, and whom it reaches is counted.
+    is_read: bool,
     met: Met,
     /// Closed when all copies are out: closing changes the lists that are being walked.
     overflowed: Vec<u32>,
@@ -107,7 +109,7 @@ struct Share {
 }
 
 impl<S: Socket> Shard<S> {
-    pub(super) fn deliver(&mut self, now: Now, shared: &SharedDelivery) {
+    pub(super) fn deliver(&mut self, now: Now, shared: &SharedDelivery, is_read: bool) {
         let delivery = &shared.delivery;
         let mut fan = Fan {
             shared,
@@ -119,6 +121,7 @@ impl<S: Socket> Shard<S> {
             acked: delivery.receipt.is_some_and(|ask| ask.acked),
             part: ReceiptPart::default(),
             reach: reach_of(&delivery.targets),
+            is_read,
             met: Met::default(),
             overflowed: Vec::new(),
         };
@@ -137,7 +140,7 @@ impl<S: Socket> Shard<S> {
         }
         self.cells.filtered.add(fan.part.filtered);
         let copies = fan.part.matched.saturating_sub(fan.part.dropped);
-        if copies > 0 && self.turn.arrivals.len() < ARRIVALS_MAX {
+        if copies > 0 && !is_read && self.turn.arrivals.len() < ARRIVALS_MAX {
             self.turn.arrivals.push((fan.reach, delivery.received_ms, copies));
         }
         if let Some(receipt) = fan.receipt {
@@ -208,10 +211,11 @@ impl<S: Socket> Shard<S> {
         }
         fan.part.matched += 1;
         if let Some(kept) = &delivery.kept
-            && (holds || connection.lagging || connection.session.is_paused())
-            && self.lags(index, share.scope, kept)
+            && (fan.is_read
+                || (holds || connection.lagging || connection.session.is_paused())
+                    && self.lags(index, share.scope, kept))
         {
-            // Not written now, and not lost: it is replayed.
+            // Not written now, and not lost: it is replayed, or was read from the stream.
             fan.part.queued += 1;
             return;
         }

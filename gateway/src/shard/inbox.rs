@@ -24,7 +24,8 @@ impl<S: Socket> Shard<S> {
     /// Carries out one message of the hub. A batch of them ends with [`Self::finish_turn`].
     pub fn handle(&mut self, now: Now, message: ToShard) {
         match message {
-            ToShard::Deliver(delivery) => self.deliver(now, &delivery),
+            ToShard::Deliver(delivery) => self.deliver(now, &delivery, false),
+            ToShard::Count(delivery) => self.deliver(now, &delivery, true),
             ToShard::Command(command) => self.command(now, &command),
             ToShard::Ask { question, ask } => self.answer(question, &ask),
             ToShard::Bound { conn, id, user, result } => self.bound(now, conn, id, user, result),

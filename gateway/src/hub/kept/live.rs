@@ -40,7 +40,7 @@ impl Hub {
             }
             Some(Place::Unknown(seen)) => {
                 *seen = (*seen).max(kept.seq);
-                self.expect_nobody(now, &shared);
+                self.count(now, edge, &target, &shared);
             }
             Some(place @ Place::Open) => {
                 *place = Place::At(kept.seq);
@@ -48,7 +48,7 @@ impl Hub {
             }
             Some(Place::At(_)) => {
                 self.cells.kept_duplicates.add(1);
-                self.expect_nobody(now, &shared);
+                self.count(now, edge, &target, &shared);
             }
             None => self.expect_nobody(now, &shared),
         }
@@ -60,9 +60,27 @@ impl Hub {
         }
     }
 
+    /// The receipt of a copy that the members have from the stream already, or will have.
+    fn count(&mut self, now: Now, edge: &mut dyn Edge, target: &Target, shared: &Arc<SharedDelivery>) {
+        if shared.receipt.is_some() {
+            self.hand_to_members(now, edge, target, shared, ToShard::Count);
+        }
+    }
+
     /// Gives a copy to the members, and notes it for those who are about to be.
     fn pass_on(&mut self, now: Now, edge: &mut dyn Edge, target: &Target, shared: &Arc<SharedDelivery>) {
         self.kept.note(target, shared);
+        self.hand_to_members(now, edge, target, shared, ToShard::Deliver);
+    }
+
+    fn hand_to_members(
+        &mut self,
+        now: Now,
+        edge: &mut dyn Edge,
+        target: &Target,
+        shared: &Arc<SharedDelivery>,
+        message: fn(Arc<SharedDelivery>) -> ToShard,
+    ) {
         let mut shards = Shards::new();
         self.roster.shards_of(target.0, &target.1, &mut shards);
         if let Some(receipt) = shared.receipt {
@@ -70,7 +88,7 @@ impl Hub {
             self.receipts.expect(receipt, count, self.settings.node, now.ms);
         }
         for shard in shards {
-            edge.to_shard(shard, ToShard::Deliver(Arc::clone(shared)));
+            edge.to_shard(shard, message(Arc::clone(shared)));
         }
     }
 
@@ -79,7 +97,7 @@ impl Hub {
         let held = self.kept.held.entry(target.clone()).or_default();
         if held.last().is_some_and(|last| seq_of(&last.delivery) >= seq_of(&shared.delivery)) {
             // A second copy, forwarded by another router.
-            self.expect_nobody(now, &shared);
+            self.count(now, edge, &target, &shared);
             return;
         }
         held.push(shared);

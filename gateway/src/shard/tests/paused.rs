@@ -185,3 +185,17 @@ fn what_had_fitted_of_the_past_and_gives_way_later_is_read_again_too() {
 
     assert_eq!(asked(&scene.told()).map(|(_, _, since)| since), Some(3));
 }
+
+#[test]
+fn what_a_read_brings_is_counted_in_the_receipt_and_not_written() {
+    let mut scene = Scene::new();
+    let (member, other) = (scene.client("ana", None), scene.client("bob", None));
+    scene.joined(&member, "r");
+    let before = (member.seen().len(), other.seen().len());
+
+    let copy = SharedDelivery::new(kept(&scene, 4), scene.router);
+    scene.hears(ToShard::Count(Arc::new(copy)));
+
+    assert_eq!(scene.receipt(), ReceiptPart { number: 5, matched: 1, queued: 1, ..ReceiptPart::default() });
+    assert_eq!((member.seen().len(), other.seen().len()), before);
+}
