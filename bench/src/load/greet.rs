@@ -81,7 +81,7 @@ impl Greeting for Json {
         for room in (self.rooms)(number) {
             let join = serde_json::json!({"type": "join", "id": 1, "room": room});
             stream.write_all(&ws::text(join.to_string().as_bytes()))?;
-            input.expect(stream, "\"ok\"")?;
+            input.answered(stream)?;
         }
         Ok(())
     }

@@ -211,6 +211,19 @@ impl Input {
         }
     }
 
+    /// Reads the `ok` to a request of dialect `json`. Before it a node may say that it could have missed something: one
+    /// that stood still while thousands came at once must, and nothing was sent to these clients yet.
+    pub(crate) fn answered(&mut self, stream: &mut dyn Duplex) -> anyhow::Result<()> {
+        loop {
+            let frame = self.frame(stream)?;
+            if frame == br#"{"type":"gap","all":true}"# {
+                continue;
+            }
+            ensure!(frame.starts_with(br#"{"type":"ok""#), "{} and not ok", String::from_utf8_lossy(&frame));
+            return Ok(());
+        }
+    }
+
     /// Reads one frame, which must contain this text.
     pub(crate) fn expect(&mut self, stream: &mut dyn Duplex, text: &str) -> anyhow::Result<()> {
         let frame = self.frame(stream)?;
@@ -228,4 +241,36 @@ fn whole_frame(bytes: &[u8]) -> Option<(u8, usize, usize)> {
         short => (2, usize::from(short)),
     };
     bytes.get(start..start + length).map(|_| (first, start, start + length))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a server says, each an unmasked text frame.
+    fn said(frames: &[&str]) -> Input {
+        let mut pending = Vec::new();
+        for frame in frames {
+            pending.extend([0x81, u8::try_from(frame.len()).unwrap()]);
+            pending.extend(frame.as_bytes());
+        }
+        Input { pending }
+    }
+
+    fn answered(frames: &[&str]) -> anyhow::Result<Input> {
+        let mut input = said(frames);
+        input.answered(&mut std::io::Cursor::new(Vec::new()))?;
+        Ok(input)
+    }
+
+    #[test]
+    fn a_gap_may_come_before_the_answer_and_nothing_else() {
+        const GAP: &str = r#"{"type":"gap","all":true}"#;
+        const OK: &str = r#"{"type":"ok","id":1}"#;
+
+        assert!(answered(&[GAP, OK, "next"]).unwrap().pending.ends_with(b"next"));
+        assert!(answered(&[r#"{"type":"error","id":1}"#, OK]).is_err());
+        assert!(answered(&[r#"{"type":"gap","room":"chat/1"}"#, OK]).is_err(), "of a room that was not joined yet");
+        assert!(answered(&[GAP]).is_err(), "no answer at all");
+    }
 }
