@@ -6,7 +6,7 @@ use holdfast_protocol::position::Position;
 use holdfast_protocol::wire::{RouterBeat, Target as WireTarget};
 
 use super::stream::Info;
-use super::{DOUBTED_MS, HELD_MAX, Place, REPEATED_MS, Resumer, Target, seq_of};
+use super::{DOUBTED_MS, HELD_MAX, Place, REPEATED_MS, Resumer, Target, seq_of, target_of};
 use crate::clock::Now;
 use crate::hub::core::Hub;
 use crate::hub::edge::Edge;
@@ -17,11 +17,7 @@ impl Hub {
     /// A kept copy from a router.
     pub(in crate::hub) fn on_kept(&mut self, now: Now, edge: &mut dyn Edge, shared: Arc<SharedDelivery>) {
         let Some(kept) = shared.delivery.kept.clone() else { return };
-        let target = match shared.delivery.targets.first() {
-            Some(WireTarget::User(user)) => (Kind::User, Arc::from(user.as_str())),
-            Some(WireTarget::Room(room)) => (Kind::Room, Arc::from(room.as_str())),
-            Some(WireTarget::Connection(_) | WireTarget::All) | None => return,
-        };
+        let Some(target) = target_of(&shared.delivery) else { return };
         if self.kept.stream.is_none() || !self.is_present_epoch(now, edge, &kept.epoch) {
             // Nobody is told of a place in it; with another epoch, all is read again once that is sure.
             self.expect_nobody(now, &shared);
@@ -156,7 +152,7 @@ impl Hub {
         }
     }
 
-    fn tell_kept_gap(&self, edge: &mut dyn Edge, target: &Target) {
+    pub(super) fn tell_kept_gap(&self, edge: &mut dyn Edge, target: &Target) {
         let (kind, name) = target;
         let mut shards = Shards::new();
         self.roster.shards_of(*kind, name, &mut shards);

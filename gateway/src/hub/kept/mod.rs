@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use hashbrown::{DefaultHashBuilder, HashMap};
 use holdfast_protocol::position::Position;
-use holdfast_protocol::wire::{Delivery, Text};
+use holdfast_protocol::wire::{Delivery, Target as WireTarget, Text};
 use indexmap::IndexMap;
 use rustc_hash::FxBuildHasher;
 
@@ -123,6 +123,15 @@ impl Kept {
     const fn next_number(&mut self) -> u64 {
         self.next_task += 1;
         self.next_task
+    }
+}
+
+/// Whom a kept delivery is for.
+fn target_of(delivery: &Delivery) -> Option<Target> {
+    match delivery.targets.first()? {
+        WireTarget::User(user) => Some((Kind::User, Arc::from(user.as_str()))),
+        WireTarget::Room(room) => Some((Kind::Room, Arc::from(room.as_str()))),
+        WireTarget::Connection(_) | WireTarget::All => None,
     }
 }
 

@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use holdfast_protocol::subject::Subjects;
 use holdfast_protocol::wire::{Target as WireTarget, Text};
+use indexmap::IndexMap;
 
 use super::stream::{self, Info, Read, Step};
-use super::{READ_MS, Resumer};
+use super::{Place, READ_MS, Resumer, Target, seq_of, target_of};
 use crate::clock::Now;
 use crate::hub::core::Hub;
 use crate::hub::edge::{Edge, Received};
-use crate::hub::roster::Kind;
 use crate::hub::upstream::Purpose;
 use crate::link::{SharedDelivery, ToShard};
 
@@ -51,6 +51,8 @@ pub(super) struct Running {
     is_read: bool,
     /// The stream begins behind it: what is gone may have been for anybody.
     is_cut: bool,
+    /// How many messages of a subject the stream keeps; `None` for no limit.
+    per_subject_max: Option<u64>,
     /// Something was lost after it had begun.
     again: bool,
     /// What routers had processed when it began: it must come so far.
@@ -65,6 +67,7 @@ impl Running {
             return match stream::look(message, &self.epoch) {
                 Ok(info) => {
                     self.is_cut = info.first > self.from;
+                    self.per_subject_max = info.per_subject_max;
                     Step::Done
                 }
                 Err(step) => step,
@@ -106,6 +109,7 @@ impl Hub {
             read: Read::new(self.subjects.keep_all(), from),
             is_read: false,
             is_cut: false,
+            per_subject_max: None,
             again: false,
             mark: self.highest_mark(now),
             stale,
@@ -196,12 +200,9 @@ impl Hub {
             self.cells.kept_lost.add(1);
             self.to_all_shards(edge, &ToShard::KeptGap { target: WireTarget::All });
         }
+        self.tell_cut(edge, &running);
         for delivery in running.read.messages {
-            let target = match delivery.targets.first() {
-                Some(WireTarget::User(user)) => (Kind::User, Arc::from(user.as_str())),
-                Some(WireTarget::Room(room)) => (Kind::Room, Arc::from(room.as_str())),
-                Some(WireTarget::Connection(_) | WireTarget::All) | None => continue,
-            };
+            let Some(target) = target_of(&delivery) else { continue };
             // Where copies are held, filling that hole below keeps the order.
             if !self.kept.held.contains_key(&target) {
                 self.advance(now, edge, &target, &Arc::new(SharedDelivery::kept(delivery)));
@@ -209,7 +210,7 @@ impl Hub {
         }
         let held: Vec<_> = self.kept.held.keys().cloned().collect();
         for target in held {
-            if let Some(super::Place::At(place)) = self.roster.place(target.0, &target.1).copied() {
+            if let Some(Place::At(place)) = self.roster.place(target.0, &target.1).copied() {
                 self.catch_up(now, edge, target, Resumer::Hole { since: place });
             } else {
                 self.kept.held.shift_remove(&target);
@@ -217,6 +218,24 @@ impl Hub {
         }
         if again {
             self.start_reconcile(now, edge);
+        }
+    }
+
+    /// Where as much of a target was read as the stream keeps of it, older messages may have made room for those.
+    fn tell_cut(&mut self, edge: &mut dyn Edge, running: &Running) {
+        let Some(max) = running.per_subject_max.filter(|_| !running.is_cut) else { return };
+        let mut counts: IndexMap<Target, u64> = IndexMap::new();
+        for delivery in &running.read.messages {
+            if let Some(target) = target_of(delivery).filter(|target| !self.kept.held.contains_key(target))
+                && let Some(Place::At(place)) = self.roster.place(target.0, &target.1)
+                && seq_of(delivery) > *place
+            {
+                *counts.entry(target).or_default() += 1;
+            }
+        }
+        for (target, _) in counts.into_iter().filter(|(_, count)| *count >= max) {
+            self.cells.kept_lost.add(1);
+            self.tell_kept_gap(edge, &target);
         }
     }
 

@@ -31,7 +31,7 @@ pub(super) struct Info {
     /// Messages of the subject asked about.
     count: u64,
     /// How many of a subject the stream keeps; `None` for no limit.
-    per_subject_max: Option<u64>,
+    pub(super) per_subject_max: Option<u64>,
     /// Nobody can take messages out of the middle.
     sealed: bool,
 }

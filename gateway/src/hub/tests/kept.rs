@@ -250,6 +250,24 @@ fn what_is_gone_from_the_stream_before_it_could_be_read_back_is_a_gap_for_all() 
 }
 
 #[test]
+fn what_the_limit_of_a_subject_took_before_it_could_be_read_back_is_a_gap_for_its_room() {
+    let read_back = |messages: &[u64]| {
+        let mut scene = Scene::member(10);
+        scene.copy(1, 12, 8);
+        scene.delivered();
+        scene.packet(3, 1, vec![]);
+        let mut stream = Stream { per_subject_max: 3, ..Stream::of_room(messages) };
+        stream.messages.push((21, "hf.keep.room.other"));
+        scene.serve(&stream);
+        scene.delivered()
+    };
+
+    assert_eq!(read_back(&[14, 17, 20]), (vec![14, 17, 20], 1), "13 may have been there");
+    assert_eq!(read_back(&[12, 17, 20]), (vec![17, 20], 0), "what the room has is there, so what followed is");
+    assert_eq!(read_back(&[17, 20]), (vec![17, 20], 0), "there is room for more, so nothing went");
+}
+
+#[test]
 fn after_lost_packets_the_stream_is_looked_at_for_everybody() {
     let mut scene = Scene::member(10);
     scene.copy(1, 12, 8);
