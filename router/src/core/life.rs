@@ -57,7 +57,7 @@ impl Router {
     /// Forgets our partitions, but not whose they are now.
     fn own_nothing(&mut self, now: Now) {
         self.ownership.clear();
-        self.ownership.change(now.ms, &self.membership.live());
+        self.ownership.change(now.ms, &self.membership.sharing());
     }
 
     /// Stops handling at once; what is held is thrown away and counted.
@@ -134,9 +134,11 @@ impl Router {
             self.presence.take_over(since_ms, |partition| inherited & 1 << partition != 0);
         }
         self.handle_released(now);
-        let Some(change) = outcome.change else { return };
-        let gained = self.ownership.change(now.ms, &self.membership.live());
-        if change == Change::Crash {
+        if outcome.change.is_none() && outcome.gone.is_empty() {
+            return;
+        }
+        let gained = self.ownership.change(now.ms, &self.membership.sharing());
+        if outcome.change == Some(Change::Crash) {
             // The one we gave up must hear of it before it hears itself again, and so must the nodes.
             self.send_beat(now);
         }
@@ -219,12 +221,15 @@ impl Router {
 
     /// Whether nothing is ours any more, or nobody is there to take it.
     fn has_handed_over(&self, now: Now, since_ms: u64) -> bool {
-        if !self.ownership.idle(now.ms) || !self.handover.is_told() {
+        if !self.handover.is_told() {
             return false;
         }
         let owners = self.handover.owners();
-        let is_last = owners == [self.me] && !self.membership.has_live_peer();
-        !owners.contains(&self.me) || is_last && now.ms >= since_ms + HANDOVER_MS
+        if self.membership.has_live_peer() {
+            self.ownership.idle(now.ms) && !owners.contains(&self.me)
+        } else {
+            (owners == [self.me] || !owners.contains(&self.me)) && now.ms >= since_ms + HANDOVER_MS
+        }
     }
 
     fn send_beat(&mut self, now: Now) {

@@ -98,13 +98,23 @@ impl Membership {
 
     /// Routers that are live, ourselves included where we are.
     pub(super) fn live(&self) -> Vec<NodeId> {
-        let mut live: Vec<NodeId> =
-            self.peers.iter().filter(|(_, peer)| peer.state == RouterState::Live).map(|(id, _)| *id).collect();
-        if self.heard_of_me == Some(RouterState::Live) {
-            live.push(self.me);
-            live.sort_unstable();
+        self.in_state(RouterState::Live)
+    }
+
+    /// Who shares what may be done twice: the live ones, and where there is none, those that are leaving.
+    pub(super) fn sharing(&self) -> Vec<NodeId> {
+        let live = self.live();
+        if live.is_empty() { self.in_state(RouterState::Leaving) } else { live }
+    }
+
+    fn in_state(&self, state: RouterState) -> Vec<NodeId> {
+        let mut routers: Vec<NodeId> =
+            self.peers.iter().filter(|(_, peer)| peer.state == state).map(|(id, _)| *id).collect();
+        if self.heard_of_me == Some(state) {
+            routers.push(self.me);
+            routers.sort_unstable();
         }
-        live
+        routers
     }
 
     /// Whether another router is live.

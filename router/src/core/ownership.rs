@@ -1,6 +1,6 @@
 //! Which partitions are ours where second copies do no harm (kept messages, and what is said again until it is done), by
 //! rendezvous hashing over the live routers; and what is still to be done for those that were. Knows no beats: it is told
-//! the live set. Live messages change hands more strictly: [`handover`](super::handover).
+//! who shares them. Live messages change hands more strictly: [`handover`](super::handover).
 
 use holdfast_protocol::id::NodeId;
 use holdfast_protocol::limits::PARTITIONS;

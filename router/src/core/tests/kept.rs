@@ -371,3 +371,27 @@ fn the_heir_forwards_what_the_dead_router_may_not_have() {
     seqs.sort_unstable();
     assert_eq!(seqs, (2..2 + rooms.len() as u64).collect::<Vec<_>>());
 }
+
+#[test]
+fn who_is_left_alone_while_it_leaves_forwards_what_was_anothers() {
+    let mut world = World::live(2, 1);
+    let rooms = rooms();
+    for room in &rooms {
+        world.room(0, room, 1);
+    }
+    world.stream("e1", 1);
+    world.apply(0, Event::Leave);
+    world.turn(0);
+    world.members[1].frozen = true;
+
+    // Longer than it forwards what it hands over, and not yet so long that the other is given up.
+    world.run(500);
+    for (seq, room) in (2..).zip(&rooms) {
+        world.copy(room, seq, 0);
+    }
+    world.run(400);
+
+    let mut seqs: Vec<_> = world.kept(0).into_iter().map(|(_, seq, _)| seq).collect();
+    seqs.sort_unstable();
+    assert_eq!(seqs, (2..2 + rooms.len() as u64).collect::<Vec<_>>());
+}
