@@ -161,6 +161,12 @@ impl Presence {
     }
 
     fn publish(&mut self, fact: Fact) {
+        if fact.transition == Transition::UserOffline
+            && self.lingering.get(&*fact.key).is_some_and(|lingering| lingering.position == fact.position)
+        {
+            // Another told of the same going since: who comes now was gone all the same.
+            self.lingering.remove(&*fact.key);
+        }
         if let Some(log) = &mut self.log {
             if log.len() == MEMORY_MAX {
                 log.pop_front();
@@ -372,6 +378,43 @@ mod tests {
         new.tick(at(8_000), true, |_| Duty::Publish);
         assert_eq!(drained(&mut new), ["hf.event.user.offline.other"]);
         assert!(old.lingering(4_100, |_| false).is_empty());
+    }
+
+    #[test]
+    fn who_was_said_to_be_gone_lingers_no_more_whatever_a_late_word_says() {
+        let told =
+            |left_ms| [Told { user: "u".into(), left_ms, node: position(2).node, seq: 2, cause: Cause::Connect }];
+        for is_told_first in [false, true] {
+            let mut presence = presence();
+            presence.user_went(at(0), "u", position(2));
+            if is_told_first {
+                presence.tick(at(5_000), true, |_| Duty::Remember);
+            }
+            // What another said before this one stood still.
+            presence.inherit_lingering(at(5_000), &told(2_851), |_| false);
+            presence.tick(at(5_000), true, |_| Duty::Remember);
+            presence.take_over(0, |_| true);
+            assert_eq!(drained(&mut presence), ["hf.event.user.offline.u"], "{is_told_first}");
+
+            presence.user_came(at(6_000), "u", position(3), Duty::Publish);
+
+            assert_eq!(drained(&mut presence), ["hf.event.user.online.u"], "{is_told_first}");
+        }
+    }
+
+    #[test]
+    fn who_went_again_lingers_whatever_is_told_of_before() {
+        let mut presence = presence();
+        presence.user_went(at(0), "u", position(2));
+        presence.tick(at(5_000), true, |_| Duty::Remember);
+        presence.user_came(at(5_100), "u", position(3), Duty::Remember);
+        presence.user_went(at(5_200), "u", position(4));
+
+        presence.take_over(0, |_| true);
+        presence.tick(at(10_200), true, |_| Duty::Publish);
+
+        let told = ["hf.event.user.offline.u", "hf.event.user.online.u", "hf.event.user.offline.u"];
+        assert_eq!(drained(&mut presence), told);
     }
 
     #[test]
