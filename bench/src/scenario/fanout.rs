@@ -138,11 +138,7 @@ impl Bench {
         let mut swarm = Swarm::new(1)?;
         opening.open_all(0..sockets, 8.min(sockets), &mut swarm, 0)?;
         fleet.members(ROOM, sockets).await;
-        let floor_tls = tls.then(|| {
-            let certificate = fleet.cluster.certificate();
-            anyhow::Ok((certificate.server()?, certificate.client(rustls::DEFAULT_VERSIONS)))
-        });
-        let floor = SendLoop::open(sockets, floor_tls.transpose()?)?;
+        let floor = SendLoop::open(sockets, tls.then(|| fleet.floor_tls()).transpose()?)?;
         let kind = if tls { ", wss" } else { "" };
         let label = format!("{} sockets, {dialect:?}{kind}", crate::report::number_of(sockets)).to_lowercase();
         let (publisher, subject) = (fleet.publisher()?, fleet.to_room(ROOM));

@@ -1,5 +1,6 @@
 //! How costs grow with size: memory and the CPU of one message to all, at sizes that double. The exponent is the slope on
-//! logarithmic scales: 1 is in proportion, and what is above is what does not scale.
+//! logarithmic scales: 1 is in proportion, and what is above is what does not scale. A bare loop of `send()`s at the same
+//! sizes, as far as this process can hold them, tells how much of that is the kernel's and its caches'.
 
 use clap::Args;
 
@@ -7,6 +8,7 @@ use super::fanout::{self, ROOM};
 use super::idle::settled;
 use super::micros_each;
 use crate::cores;
+use crate::floor::send_loop::{Drive, SendLoop};
 use crate::load::Swarm;
 use crate::load::greet::one_room;
 use crate::report::{Sheet, note, number_of};
@@ -25,6 +27,9 @@ pub(crate) struct GrowthArgs {
     pub(crate) tls: bool,
 }
 
+/// Sockets of the bare loop at most: it has both ends of each in this process.
+const FLOOR_MAX: usize = 9_000;
+
 /// Runs all sizes on one fleet.
 ///
 /// # Errors
@@ -41,6 +46,7 @@ pub(crate) async fn run(args: &GrowthArgs, sheet: &mut Sheet) -> anyhow::Result<
         ["gateway memory", "router memory", "CPU to open one more", "CPU of a message to all"]
             .map(|name| (name, Vec::new()));
     let mut sent = 0;
+    let bare = floor(args, &fleet, sheet)?;
     for size in &args.sizes {
         note(&format!("  {size} connections"));
         let before = Usage::of(&parts)?;
@@ -69,7 +75,7 @@ pub(crate) async fn run(args: &GrowthArgs, sheet: &mut Sheet) -> anyhow::Result<
             curve.push((size_value, value));
         }
     }
-    for (name, curve) in &curves {
+    for (name, curve) in curves.iter().chain([&("CPU of a message to all, bare loop", bare)]) {
         let slope = exponent(curve);
         // Sizes too small to tell growth from nothing have none.
         if slope.is_finite() {
@@ -77,6 +83,24 @@ pub(crate) async fn run(args: &GrowthArgs, sheet: &mut Sheet) -> anyhow::Result<
         }
     }
     Ok(())
+}
+
+/// The CPU of one message to all by a bare loop, at each size that it can have.
+fn floor(args: &GrowthArgs, fleet: &Fleet, sheet: &mut Sheet) -> anyhow::Result<Vec<(f64, f64)>> {
+    let mut curve = Vec::new();
+    for size in args.sizes.iter().filter(|size| **size <= FLOOR_MAX) {
+        note(&format!("  {size} connections, bare loop"));
+        let tls = args.tls.then(|| fleet.floor_tls()).transpose()?;
+        let messages = (args.deliveries / *size as u64).max(10);
+        let drive = Drive { messages, window: 1, per_send: 1, bytes: 64 };
+        let each = micros_each(SendLoop::open(*size, tls)?.run(drive)?.cpu, messages);
+        #[expect(clippy::cast_precision_loss, reason = "counts of a run are far below 2^52")]
+        let size_value = *size as f64;
+        let case = format!("{} connections", number_of(*size));
+        sheet.add(&case, "CPU per delivery, bare loop", "µs", each / size_value);
+        curve.push((size_value, each));
+    }
+    Ok(curve)
 }
 
 /// The slope of the logarithms, by least squares.

@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use holdfast_harness::wait;
 
 use super::idle::{settled, slope};
 use super::route::millis;
@@ -58,7 +57,10 @@ pub(crate) async fn run(args: &PeersArgs, sheet: &mut Sheet) -> anyhow::Result<(
             }
             // From here on the server on one core; the load is where it is not.
             if wanted("idle") {
-                idle(args, &candidate.start(false).await?, sheet).await?;
+                // Each in a new process: one that has held connections has memory left for the next ones.
+                for (label, to) in [("no room", None), ("in a room", Some(To::Room))] {
+                    idle(args, &candidate.start(false).await?, label, to, sheet).await?;
+                }
             }
             if wanted("fanout") {
                 let system = candidate.start(false).await?;
@@ -78,20 +80,16 @@ pub(crate) async fn run(args: &PeersArgs, sheet: &mut Sheet) -> anyhow::Result<(
     Ok(())
 }
 
-async fn idle(args: &PeersArgs, system: &System, sheet: &mut Sheet) -> anyhow::Result<()> {
-    for (label, to) in [("no room", None), ("in a room", Some(To::Room))] {
-        let opening = system.opening(to);
-        let mut swarm = Swarm::new(1)?;
-        opening.open_all(0..args.idle / 5, 8, &mut swarm, 0)?;
-        let low = settled(system.edge()).await?;
-        opening.open_all(args.idle / 5..args.idle, 8, &mut swarm, 0)?;
-        let high = settled(system.edge()).await?;
-        let what = format!("memory per idle connection, {label}");
-        sheet.add(system.name, &what, "B", slope(low, high, args.idle - args.idle / 5));
-        swarm.may_end();
-        drop(swarm);
-        wait::pause(Duration::from_secs(2)).await;
-    }
+async fn idle(args: &PeersArgs, system: &System, label: &str, to: Option<To>, sheet: &mut Sheet) -> anyhow::Result<()> {
+    let opening = system.opening(to);
+    let mut swarm = Swarm::new(1)?;
+    opening.open_all(0..args.idle / 5, 8, &mut swarm, 0)?;
+    let low = settled(system.edge()).await?;
+    opening.open_all(args.idle / 5..args.idle, 8, &mut swarm, 0)?;
+    let high = settled(system.edge()).await?;
+    let what = format!("memory per idle connection, {label}");
+    sheet.add(system.name, &what, "B", slope(low, high, args.idle - args.idle / 5));
+    swarm.may_end();
     Ok(())
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use holdfast_harness::{Cluster, eventually};
 use holdfast_protocol::subject::{Kind, Subjects, Target};
+use rustls::{ClientConfig, ServerConfig};
 use serde_json::json;
 
 use super::Part;
@@ -99,6 +100,15 @@ impl Fleet {
     /// NATS is not there.
     pub(crate) fn publisher(&self) -> anyhow::Result<Publisher> {
         Publisher::connect(self.cluster.nats().address())
+    }
+
+    /// What both ends of a bare loop over TLS need.
+    ///
+    /// # Errors
+    /// A certificate that cannot be used.
+    pub(crate) fn floor_tls(&self) -> anyhow::Result<(Arc<ServerConfig>, Arc<ClientConfig>)> {
+        let certificate = self.cluster.certificate();
+        Ok((certificate.server()?, certificate.client(rustls::DEFAULT_VERSIONS)))
     }
 
     /// The subject that reaches the `number`th client.
