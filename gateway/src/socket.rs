@@ -72,12 +72,57 @@ pub enum Written {
     Not,
 }
 
+/// Frames that many sockets get in a row, and the same bytes one behind another, so that a socket needs one plain write
+/// for all of them.
+#[derive(Debug, Default)]
+pub struct Run {
+    frames: Vec<Outgoing>,
+    joined: Vec<u8>,
+}
+
+impl Run {
+    /// Adds one behind the others.
+    pub fn push(&mut self, outgoing: Outgoing) {
+        self.joined.extend_from_slice(&outgoing.frame);
+        self.frames.push(outgoing);
+    }
+
+    /// The frames in order.
+    pub fn frames(&self) -> &[Outgoing] {
+        &self.frames
+    }
+
+    /// Their bytes.
+    pub fn joined(&self) -> &[u8] {
+        &self.joined
+    }
+}
+
+/// How much of a [`Run`] a socket took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Taken {
+    /// So many frames from the front: the others have to be queued.
+    pub frames: usize,
+    /// Some of what was taken has not left and waits for the next [`Socket::flush`].
+    pub waits: bool,
+}
+
 /// A socket with its queue. All calls return at once.
 pub trait Socket {
     /// Writes a frame past the queue where nothing waits in it: what a lone message needs, without a place in a queue
     /// for the moment in between.
     fn write_now(&mut self, _now: Now, _outgoing: &Outgoing) -> Written {
         Written::Not
+    }
+
+    /// Whether [`Self::write_run`] may take something now: nothing waits, and frames are wanted as they are.
+    fn takes_runs(&self) -> bool {
+        false
+    }
+
+    /// Writes frames past the queue where nothing waits in it, all in one call.
+    fn write_run(&mut self, _now: Now, _run: &Run) -> Taken {
+        Taken::default()
     }
 
     /// Queues a frame within the endpoint's bounds. Under the policy "drop oldest" this may drop older messages:

@@ -8,7 +8,7 @@ use holdfast_protocol::close::Close;
 use super::channel::Channel;
 use crate::clock::Now;
 use crate::net::Connection;
-use crate::socket::{Framing, Outgoing, Pushed, Socket, Written};
+use crate::socket::{Framing, Outgoing, Pushed, Run, Socket, Taken, Written};
 
 /// A client's socket. Most are WebSockets: the others are boxed, so that they cost those nothing.
 #[derive(Debug)]
@@ -60,6 +60,20 @@ impl Socket for Client {
             Self::WebSocket(connection) => connection.write_now(now, outgoing),
             // What a session holds goes out with the turn's answer.
             Self::Http(_) => Written::Not,
+        }
+    }
+
+    fn takes_runs(&self) -> bool {
+        match self {
+            Self::WebSocket(connection) => connection.takes_runs(),
+            Self::Http(_) => false,
+        }
+    }
+
+    fn write_run(&mut self, now: Now, run: &Run) -> Taken {
+        match self {
+            Self::WebSocket(connection) => connection.write_run(now, run),
+            Self::Http(_) => Taken::default(),
         }
     }
 

@@ -3,6 +3,8 @@
 //! Writing happens from whoever calls [`Socket::flush`], mostly the shard's fan-out; only when the kernel takes no more
 //! is the driver's task registered for the rest. Knows no session and no decoder; reading is the driver's.
 
+mod past;
+
 use std::io::{self, IoSlice};
 use std::net::IpAddr;
 use std::num::NonZeroU64;
@@ -19,7 +21,7 @@ use crate::clock::Now;
 use crate::metrics::{Drop, ShardCells};
 use crate::outbox::{Bounds, Lost, Outbox};
 use crate::shard::ClosedBy;
-use crate::socket::{Class, Framing, Outgoing, Pushed, Socket, Written};
+use crate::socket::{Class, Framing, Outgoing, Pushed, Run, Socket, Taken, Written};
 use crate::ws::{self, frame};
 
 /// Frames in one write call.
@@ -266,26 +268,15 @@ impl Connection {
 
 impl Socket for Connection {
     fn write_now(&mut self, now: Now, outgoing: &Outgoing) -> Written {
-        if !self.is_open() || self.broken || !self.outbox.is_empty() {
-            return Written::Not;
-        }
-        let Some(transport) = self.transport.as_mut().filter(|transport| !transport.has_unsent()) else {
-            return Written::Not;
-        };
-        // What fails here fails again when the queue is written, and is dealt with there.
-        let Ok(bytes) = transport.try_write(&[IoSlice::new(&outgoing.frame)]) else { return Written::Not };
-        self.terms.cells.writes.add(1);
-        self.terms.cells.sent_bytes.add(bytes as u64);
-        let number = self.outbox.written_past(now, outgoing, bytes);
-        let waits = !self.outbox.is_empty();
-        if !waits {
-            count_sent(&self.terms.cells, &outgoing.frame);
-        }
-        if waits || transport.has_unsent() {
-            return Written::Begun(number);
-        }
-        self.passed = number;
-        Written::Whole
+        self.write_past(now, outgoing)
+    }
+
+    fn takes_runs(&self) -> bool {
+        self.takes_past() && self.terms.limits.framing == Framing::Plain
+    }
+
+    fn write_run(&mut self, now: Now, run: &Run) -> Taken {
+        self.write_run_past(now, run)
     }
 
     fn push(&mut self, now: Now, outgoing: Outgoing) -> Pushed {

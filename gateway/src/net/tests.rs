@@ -22,12 +22,12 @@ use slab::Slab;
 use super::*;
 use crate::admission::{Door, DoorSettings, Provenance};
 use crate::clock::Now;
-use crate::metrics::{Handshake, ShardCells};
+use crate::metrics::{Handshake, Opcode, ShardCells};
 use crate::net::certificates::tests::pair;
 use crate::outbox::{Bounds, WhenFull};
 use crate::session::Incoming;
 use crate::shard::ClosedBy;
-use crate::socket::{Class, Framing, Outgoing, Pushed, Socket, Written};
+use crate::socket::{Class, Framing, Outgoing, Pushed, Run, Socket, Written};
 use crate::ws::{self, frame};
 
 use client::Client;

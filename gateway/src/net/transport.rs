@@ -206,6 +206,19 @@ impl Transport {
         }
     }
 
+    /// The same for bytes in one piece. In the clear it asks the kernel whatever is known of readiness, which this neither
+    /// reads nor changes: who waits for room writes with [`Self::try_write`].
+    ///
+    /// # Errors
+    /// As above.
+    pub fn try_send(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.is_secure() {
+            self.try_write(&[IoSlice::new(bytes)])
+        } else {
+            socket2::SockRef::from(&self.tcp).send(bytes)
+        }
+    }
+
     /// Writes ciphertext that waits.
     ///
     /// # Errors

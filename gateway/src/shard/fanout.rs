@@ -2,7 +2,8 @@
 //!
 //! Copies go into the sockets' queues at once and are written at the end of the turn, so that all that is ready for one
 //! socket leaves in one write; only then is it known whether a copy was `written` or is `queued`. The copies of a turn's
-//! only message have nothing to leave with and are written straight from the loop.
+//! only message have nothing to leave with and are written straight from the loop; so are those of messages in a row for
+//! the same receivers, all of them together (see `row`).
 
 use std::num::NonZeroU64;
 
@@ -11,6 +12,7 @@ use holdfast_protocol::wire::{Delivery, ReceiptPart, Target};
 
 use super::Shard;
 use super::frames::{Copies, Met, Terms};
+use super::row::Row;
 use super::table::{Binding, CLEAN};
 use crate::clock::Now;
 use crate::link::{Key, ReceiptRef, SharedDelivery, ToHub};
@@ -35,6 +37,8 @@ pub(super) struct Turn {
     spans: Vec<Span>,
     /// The turn has one message: there is nothing its copies could leave together with.
     pub(super) lone: bool,
+    /// Deliveries that may leave together.
+    pub(super) row: Row,
     /// What each delivery was for, when its router took it (Unix milliseconds), and how many copies it made.
     arrivals: Vec<(Reach, u64, u64)>,
 }
@@ -86,45 +90,32 @@ impl Turn {
 }
 
 /// One delivery under way: what is the same for each of its copies.
-struct Fan<'a> {
+pub(super) struct Fan<'a> {
     shared: &'a SharedDelivery,
     mark: u32,
     key: Option<u64>,
     expires_ms: Option<u64>,
     receipt: Option<usize>,
     acked: bool,
-    part: ReceiptPart,
+    pub(super) part: ReceiptPart,
     reach: Reach,
     /// A read of the stream brings it: nothing is written, and whom it reaches is counted.
     is_read: bool,
     met: Met,
     /// Closed when all copies are out: closing changes the lists that are being walked.
-    overflowed: Vec<u32>,
+    pub(super) overflowed: Vec<u32>,
 }
 
 /// The part of a delivery that is for one of its targets.
-struct Share {
-    target: usize,
-    scope: u32,
+pub(super) struct Share {
+    pub(super) target: usize,
+    pub(super) scope: u32,
 }
 
 impl<S: Socket> Shard<S> {
     pub(super) fn deliver(&mut self, now: Now, shared: &SharedDelivery, is_read: bool) {
+        let mut fan = self.begin(now, shared, is_read);
         let delivery = &shared.delivery;
-        let mut fan = Fan {
-            shared,
-            mark: self.table.next_mark(),
-            key: delivery.key.as_ref().map(|key| conflation_key(key)),
-            // `Hf-Ttl: 0` means at once or not at all: until the end of this turn, whatever the way here took.
-            expires_ms: delivery.expires_ms.map(|at| if at == delivery.received_ms { now.unix_ms } else { at }),
-            receipt: shared.receipt.map(|receipt| self.turn.open_receipt(receipt)),
-            acked: delivery.receipt.is_some_and(|ask| ask.acked),
-            part: ReceiptPart::default(),
-            reach: reach_of(&delivery.targets),
-            is_read,
-            met: Met::default(),
-            overflowed: Vec::new(),
-        };
         if fan.acked
             && let (Some(receipt), Some(ask)) = (shared.receipt, delivery.receipt)
         {
@@ -138,10 +129,33 @@ impl<S: Socket> Shard<S> {
             traces::counted(&mut span, &fan.part);
             self.turn.spans.push(span);
         }
+        self.conclude(now, fan);
+    }
+
+    pub(super) fn begin<'a>(&mut self, now: Now, shared: &'a SharedDelivery, is_read: bool) -> Fan<'a> {
+        let delivery = &shared.delivery;
+        Fan {
+            shared,
+            mark: self.table.next_mark(),
+            key: delivery.key.as_ref().map(|key| conflation_key(key)),
+            // `Hf-Ttl: 0` means at once or not at all: until the end of this turn, whatever the way here took.
+            expires_ms: delivery.expires_ms.map(|at| if at == delivery.received_ms { now.unix_ms } else { at }),
+            receipt: shared.receipt.map(|receipt| self.turn.open_receipt(receipt)),
+            acked: delivery.receipt.is_some_and(|ask| ask.acked),
+            part: ReceiptPart::default(),
+            reach: reach_of(&delivery.targets),
+            is_read,
+            met: Met::default(),
+            overflowed: Vec::new(),
+        }
+    }
+
+    /// All copies of a delivery are out.
+    pub(super) fn conclude(&mut self, now: Now, fan: Fan<'_>) {
         self.cells.filtered.add(fan.part.filtered);
         let copies = fan.part.matched.saturating_sub(fan.part.dropped);
-        if copies > 0 && !is_read && self.turn.arrivals.len() < ARRIVALS_MAX {
-            self.turn.arrivals.push((fan.reach, delivery.received_ms, copies));
+        if copies > 0 && !fan.is_read && self.turn.arrivals.len() < ARRIVALS_MAX {
+            self.turn.arrivals.push((fan.reach, fan.shared.delivery.received_ms, copies));
         }
         if let Some(receipt) = fan.receipt {
             let part = &mut self.turn.receipts[receipt].1;
@@ -185,7 +199,7 @@ impl<S: Socket> Shard<S> {
     }
 
     /// Offers one copy: selection, filters, pause, queue.
-    fn offer(&mut self, now: Now, fan: &mut Fan<'_>, share: &Share, index: u32) {
+    pub(super) fn offer(&mut self, now: Now, fan: &mut Fan<'_>, share: &Share, index: u32) {
         let Some(connection) = self.table.get_mut(index) else { return };
         if connection.closing || !matches!(connection.binding, Binding::Bound { .. }) || connection.mark == fan.mark {
             return;

@@ -117,6 +117,17 @@ impl Copies {
     }
 }
 
+/// The frame of a delivery that each member of its only target gets who speaks this dialect; `None` in dialect `stomp`,
+/// where it depends on the member.
+pub(super) fn frame_of(shared: &SharedDelivery, dialect: Dialect) -> Option<Bytes> {
+    let form = match dialect {
+        Dialect::Json => shared.json(0, json_of),
+        Dialect::Bare => shared.bare(bare_of),
+        Dialect::Stomp => return None,
+    };
+    form.frame(Framing::Plain, sockjs_of)
+}
+
 fn json_of(delivery: &Delivery, room: Option<&str>) -> Bytes {
     frame::text(&dialect::json::delivery(delivery, room))
 }

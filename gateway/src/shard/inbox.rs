@@ -23,6 +23,18 @@ impl<S: Socket> Shard<S> {
 
     /// Carries out one message of the hub. A batch of them ends with [`Self::finish_turn`].
     pub fn handle(&mut self, now: Now, message: ToShard) {
+        let ToShard::Deliver(delivery) = message else {
+            self.end_row(now);
+            return self.handle_other(now, message);
+        };
+        if self.turn.lone {
+            self.deliver_lone(now, &delivery);
+        } else {
+            self.take_into_row(now, delivery);
+        }
+    }
+
+    fn handle_other(&mut self, now: Now, message: ToShard) {
         match message {
             ToShard::Deliver(delivery) => self.deliver(now, &delivery, false),
             ToShard::Count(delivery) => self.deliver(now, &delivery, true),

@@ -23,6 +23,7 @@ mod questions;
 mod randomness;
 mod relief;
 mod replay;
+mod row;
 pub mod runtime;
 mod sweep;
 mod table;
@@ -288,6 +289,7 @@ impl<S: Socket> Shard<S> {
 
     /// Ends a turn: writes every dirty socket once, counts what became of deliveries, and hands the hub its batch.
     pub fn finish_turn(&mut self, now: Now) {
+        self.finish_row(now);
         self.flush_dirty(now);
         self.turn.finish_spans();
         self.settle_receipts();

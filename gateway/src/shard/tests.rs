@@ -7,6 +7,7 @@ mod history;
 mod paused;
 mod relief;
 mod rooms;
+mod row;
 mod stomp;
 
 use std::cell::RefCell;
@@ -30,7 +31,7 @@ use crate::handshake::{Admission, Endpoint, Rules};
 use crate::link::{ConnRef, Granted, JoinFor, Key, ReceiptRef, Replay, SharedCommand, SharedDelivery, ToHub, ToShard};
 use crate::metrics::{Drop as DropReason, Transport};
 use crate::session::Incoming;
-use crate::socket::{Outgoing, Pushed, Socket, Written};
+use crate::socket::{Outgoing, Pushed, Run, Socket, Taken, Written};
 
 /// What a client has got, and how much its socket takes.
 #[derive(Debug, Default)]
@@ -41,6 +42,9 @@ struct Wire {
     clogged: bool,
     queue_max: usize,
     flushes: usize,
+    /// Runs that were written, and how many frames of one it takes at most, where that is bounded.
+    runs: usize,
+    run_max: Option<usize>,
     /// What the queue says of kept messages that gave way.
     behind: Vec<(u32, NonZeroU64)>,
     closed: Option<(u16, String)>,
@@ -58,6 +62,22 @@ impl Socket for FakeSocket {
         wire.passed += 1;
         wire.written.push(outgoing.frame.clone());
         Written::Whole
+    }
+
+    fn takes_runs(&self) -> bool {
+        let wire = self.0.borrow();
+        !wire.clogged && wire.closed.is_none() && wire.queued.is_empty()
+    }
+
+    fn write_run(&mut self, _: Now, run: &Run) -> Taken {
+        let mut wire = self.0.borrow_mut();
+        let joined: Vec<u8> = run.frames().iter().flat_map(|outgoing| outgoing.frame.to_vec()).collect();
+        assert_eq!(run.joined(), joined);
+        let frames = run.frames().len().min(wire.run_max.unwrap_or(usize::MAX));
+        wire.runs += 1;
+        wire.passed += frames as u64;
+        wire.written.extend(run.frames().iter().take(frames).map(|outgoing| outgoing.frame.clone()));
+        Taken { frames, waits: false }
     }
 
     fn push(&mut self, _: Now, outgoing: Outgoing) -> Pushed {

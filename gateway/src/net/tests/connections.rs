@@ -19,8 +19,8 @@ fn messages_arrive_whole_over_both_transports() {
             client.expect_text(&large).await;
             assert_eq!(client.frame().await, (0x82, vec![0xff; 200]));
             client.expect_text("last").await;
-            assert_eq!(scene.cells.frames_received[crate::metrics::Opcode::Text as usize].value(), 3);
-            assert_eq!(scene.cells.frames_sent[crate::metrics::Opcode::Binary as usize].value(), 1);
+            assert_eq!(scene.cells.frames_received[Opcode::Text as usize].value(), 3);
+            assert_eq!(scene.cells.frames_sent[Opcode::Binary as usize].value(), 1);
         }
     });
 }

@@ -81,6 +81,42 @@ fn what_is_written_past_the_queue_comes_in_order_too() {
 }
 
 #[test]
+fn a_run_that_the_kernel_takes_in_part_is_counted_to_the_frame() {
+    run(async {
+        for (scene, mut client) in Scene::both().await {
+            let host = &scene.host;
+            let mut sent: usize = 0;
+            let outgoing = |number: usize| {
+                let mut payload = vec![b'.'; 500];
+                payload.splice(..8, format!("{number:08}").into_bytes());
+                Outgoing { frame: frame::text(&payload), class: Class::Control }
+            };
+            let taken = loop {
+                let mut run = Run::default();
+                (sent..sent + 60).for_each(|number| run.push(outgoing(number)));
+                let taken = host.only(|connection| connection.write_run(host.now(), &run));
+                sent += taken.frames;
+                if taken.frames < 60 || taken.waits {
+                    break taken;
+                }
+            };
+            assert!(sent > 60, "the kernel took one run at most: {taken:?}");
+            let last = host.only(|connection| connection.push(host.now(), outgoing(sent)));
+            assert_eq!(last, Pushed::Queued(sent as u64 + 1));
+            host.only(|connection| connection.flush(host.now()));
+
+            for expected in 0..=sent {
+                let (_, payload) = client.frame().await;
+                assert_eq!(payload.get(..8), Some(format!("{expected:08}").as_bytes()));
+            }
+
+            assert_eq!(host.only(|connection| connection.flush(host.now())), sent as u64 + 1);
+            assert_eq!(scene.cells.frames_sent[Opcode::Text as usize].value(), sent as u64 + 1);
+        }
+    });
+}
+
+#[test]
 fn what_fits_the_kernel_is_written_at_once_in_one_call() {
     run(async {
         let scene = Scene::new();

@@ -51,6 +51,9 @@ fn inspect(shard: &mut Shard<Client>, provenances: &Provenances, now: Now, inqui
 
 /// `lone`: the turn has no other message.
 fn handle(shard: &mut Shard<Client>, sessions: &mut Sessions, now: Now, message: ToShard, lone: bool) {
+    if let ToShard::Session(_) = message {
+        shard.end_row(now);
+    }
     match message {
         ToShard::Session(ToShardOfSession::Hosted { conn, ok }) => sessions.hosted(shard, now, conn, ok),
         ToShard::Session(ToShardOfSession::Exchange { conn, asker, caller, ask }) => {

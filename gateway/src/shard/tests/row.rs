@@ -1,0 +1,135 @@
+//! Deliveries in a row for the same receivers: who gets them in one piece, and that the order is the same for all.
+
+use std::cell::RefMut;
+use std::ops::Range;
+
+use holdfast_protocol::wire::Text;
+
+use super::*;
+use crate::metrics::Reach;
+
+/// Two members of room `r`.
+fn two_members() -> (Scene, [Client; 2]) {
+    let mut scene = Scene::new();
+    let clients = ["ana", "bob"].map(|user| scene.client(user, None));
+    clients.iter().for_each(|client| scene.joined(client, "r"));
+    (scene, clients)
+}
+
+impl Scene {
+    /// A message without a receipt, as one of several of a turn.
+    fn next(&mut self, target: Target, number: u32, change: impl FnOnce(&mut Delivery)) {
+        let mut delivery = self.delivery(vec![target]);
+        delivery.receipt = None;
+        delivery.payload = number.to_string().into();
+        change(&mut delivery);
+        self.shard.handle(self.now, ToShard::Deliver(Arc::new(SharedDelivery::new(delivery, self.router))));
+    }
+
+    fn row(&mut self, numbers: Range<u32>) {
+        numbers.for_each(|number| self.next(room("r"), number, |_| {}));
+    }
+
+    fn ends_turn(&mut self) {
+        self.shard.finish_turn(self.now);
+    }
+}
+
+fn numbers(client: &Client) -> Vec<u64> {
+    client.seen().iter().filter_map(|frame| frame["data"].as_u64()).collect()
+}
+
+fn wire(client: &Client) -> RefMut<'_, Wire> {
+    client.wire.borrow_mut()
+}
+
+fn runs(client: &Client) -> usize {
+    wire(client).runs
+}
+
+#[test]
+fn messages_in_a_row_for_one_room_leave_in_one_write() {
+    let (mut scene, [a, b]) = two_members();
+    let flushes = wire(&a).flushes;
+
+    scene.row(1..6);
+    scene.ends_turn();
+
+    assert_eq!((runs(&a), runs(&b), wire(&a).flushes - flushes), (1, 1, 0));
+    assert_eq!((numbers(&a), numbers(&b)), (vec![1, 2, 3, 4, 5], vec![1, 2, 3, 4, 5]));
+    assert_eq!(scene.shard.cells().deliveries[Reach::Room as usize].value(), 10);
+}
+
+#[test]
+fn what_is_not_taken_of_a_row_follows_from_the_queue() {
+    let (mut scene, [part, clogged]) = two_members();
+    wire(&part).run_max = Some(2);
+    wire(&clogged).clogged = true;
+
+    scene.row(1..6);
+    scene.ends_turn();
+
+    assert_eq!(numbers(&part), [1, 2, 3, 4, 5]);
+    assert_eq!(scene.shard.cells().deliveries[Reach::Room as usize].value(), 10);
+    wire(&clogged).clogged = false;
+    scene.row(6..8);
+    scene.ends_turn();
+    assert_eq!(numbers(&clogged), [1, 2, 3, 4, 5, 6, 7]);
+}
+
+#[test]
+fn a_row_comes_behind_what_the_turn_has_queued_already() {
+    let (mut scene, [a, _]) = two_members();
+    scene.shard.receive(scene.now, a.key, Incoming::Text(r#"{"type":"ping","id":1}"#));
+
+    scene.row(1..4);
+    scene.ends_turn();
+
+    assert_eq!(runs(&a), 0);
+    assert_eq!(a.types(), ["pong", "message", "message", "message"]);
+}
+
+#[test]
+fn the_order_is_kept_across_rows_and_what_stands_between_them() {
+    let (mut scene, [a, b]) = two_members();
+    scene.row(1..20);
+    scene.next(user("ana"), 20, |_| {});
+    scene.next(room("r"), 21, |delivery| delivery.except_users = vec![Text::from("bob")]);
+    scene.row(22..24);
+    scene.next(room("r"), 24, |delivery| delivery.key = Some(Text::from("k")));
+    scene.row(25..50);
+    scene.ends_turn();
+
+    assert_eq!(numbers(&a), (1..50).collect::<Vec<_>>());
+    assert_eq!(numbers(&b), (1..50).filter(|number| ![20, 21].contains(number)).collect::<Vec<_>>());
+    assert_eq!(runs(&a), 1, "the first is worth a write; the others find something queued");
+}
+
+#[test]
+fn who_cannot_take_a_row_is_closed_for_it_once() {
+    let (mut scene, [a, slow]) = two_members();
+    *wire(&slow) = Wire { clogged: true, queue_max: 2, ..Wire::default() };
+
+    scene.row(1..6);
+    scene.ends_turn();
+
+    assert_eq!(slow.closed_with(), Some(Close::SlowConsumer.code()));
+    assert_eq!(scene.shard.cells().dropped(DropReason::Overflow).value(), 1);
+    assert_eq!(numbers(&a), [1, 2, 3, 4, 5]);
+}
+
+#[test]
+fn dialects_get_a_row_each_in_its_own_form() {
+    let (mut scene, [a, _]) = two_members();
+    let plain = scene.pending_in(Dialect::Bare, Some(Identity::unsigned("ana", None)));
+    scene.hub_agrees();
+
+    for number in 1..4 {
+        scene.next(user("ana"), number, |_| {});
+    }
+    scene.ends_turn();
+
+    assert_eq!(numbers(&a), [1, 2, 3]);
+    assert_eq!((runs(&a), runs(&plain)), (1, 1));
+    assert_eq!(plain.seen(), [json!(1), json!(2), json!(3)]);
+}
