@@ -203,9 +203,14 @@ impl Hub {
         self.tell_cut(edge, &running);
         for delivery in running.read.messages {
             let Some(target) = target_of(&delivery) else { continue };
-            // Where copies are held, filling that hole below keeps the order.
-            if !self.kept.held.contains_key(&target) {
-                self.advance(now, edge, &target, &Arc::new(SharedDelivery::kept(delivery)));
+            let (seq, shared) = (seq_of(&delivery), Arc::new(SharedDelivery::kept(delivery)));
+            let Some(held) = self.kept.held.get_mut(&target) else {
+                self.advance(now, edge, &target, &shared);
+                continue;
+            };
+            // Filling that hole below keeps the order, and goes as far as what is held.
+            if let Err(at) = held.binary_search_by_key(&seq, |other| seq_of(&other.delivery)) {
+                held.insert(at, shared);
             }
         }
         let held: Vec<_> = self.kept.held.keys().cloned().collect();

@@ -300,6 +300,19 @@ fn a_hole_that_a_loss_of_the_bus_leaves_open_is_looked_for_from_before_it() {
 }
 
 #[test]
+fn what_was_read_back_behind_a_copy_that_is_held_comes_too() {
+    let mut scene = Scene::member(10);
+    // Number 2 was lost: all is read back, and what waits behind a hole meanwhile is not the last that is found.
+    scene.packet(1, 1, vec![]);
+    scene.packet(3, 1, vec![]);
+    scene.copy(4, 20, 17);
+
+    scene.serve(&Stream::of_room(&[8, 12, 17, 20, 22]));
+
+    assert_eq!(scene.delivered(), (vec![12, 17, 20, 22], 0));
+}
+
+#[test]
 fn a_later_member_stands_where_routers_are() {
     let mut scene = Scene::member(10);
     scene.copy(1, 12, 8);
