@@ -306,6 +306,8 @@ pub struct HubCells {
     pub request_timeouts: Cell,
     pub receipts_expired: Cell,
     pub facts_lost: Cell,
+    /// Changes of the roster forgotten for want of room before every router had them for a while.
+    pub recent_changes_dropped: Cell,
     pub internal_unsent: Cell,
     pub kept_reads: Cell,
     pub kept_reads_failed: Cell,

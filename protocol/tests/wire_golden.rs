@@ -164,6 +164,8 @@ fn snapshot() -> RouterBound {
         SnapshotEntry::User("42".into()),
         SnapshotEntry::Room("chat/5".into(), 2),
         SnapshotEntry::Claim("42".into(), connection(), 1_700_000_000_000),
+        SnapshotEntry::Lately(Change::UserUp { user: "42".into(), cause: Cause::Connect }, 2, 900),
+        SnapshotEntry::Lately(Change::Room { room: "chat/6".into(), count: 0, cause: Cause::Close }, 3, 20),
     ];
     RouterBound::Snapshot(Snapshot { node: node(), seq: 3, part: 1, last: true, entries })
 }

@@ -319,6 +319,8 @@ impl Hub {
             self.tick_departure(now, edge);
             self.go_on(now, edge);
             self.cells.receipts_expired.add(self.receipts.expire(now.ms));
+            let forgotten = self.roster.forget_lately(now.ms, self.routers.acked_by_all(now.ms));
+            self.cells.recent_changes_dropped.add(forgotten);
             self.routers.forget_silent(now.ms);
             self.note_routers(now, edge);
             self.release_waiters(now, edge);

@@ -7,6 +7,7 @@
 //! Reading order: the edge, roster (what the node has), routers (who must know of it), receipts, upstream, the core that
 //! ties them together, and last the shell.
 
+mod batches;
 mod core;
 mod departure;
 mod edge;
@@ -15,6 +16,7 @@ mod facts;
 mod handover;
 mod held;
 mod kept;
+mod lately;
 mod life;
 mod memory;
 mod orders;

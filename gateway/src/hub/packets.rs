@@ -205,7 +205,7 @@ impl Hub {
     pub(super) fn send_snapshot(&mut self, now: Now, edge: &mut dyn Edge, router: NodeId) {
         self.flush_roster(now, edge);
         self.cells.snapshots.add(1);
-        for part in self.roster.snapshot(self.part_bytes_max) {
+        for part in self.roster.snapshot(now.ms, self.part_bytes_max) {
             let payload = RouterBound::Snapshot(part).encode();
             let sent = edge.publish(Publication::plain(self.subjects.router(router), payload));
             if sent.is_err() {

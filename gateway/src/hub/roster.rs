@@ -8,19 +8,19 @@ use std::sync::Arc;
 use hashbrown::{DefaultHashBuilder, HashMap};
 use holdfast_protocol::id::{ConnectionId, NodeId};
 use holdfast_protocol::limits::PARTITIONS;
-use holdfast_protocol::token::partition_of_key;
+use holdfast_protocol::token::{is_reserved, partition_of_key};
 use holdfast_protocol::wire::{
     Cause, Change, RosterBatch, Snapshot, SnapshotEntry, digest_of_claim, digest_of_room, digest_of_user,
 };
 use indexmap::IndexMap;
 use smallvec::SmallVec;
 
+use super::batches::{Batches, bytes_of};
 use super::kept::Place;
+use super::lately::Lately;
 
 /// Longest time a change waits for others.
 const BATCH_MS: u64 = 5;
-/// What an entry takes beside its key, at most.
-const ENTRY_BYTES: usize = 48;
 
 /// Users or rooms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -82,6 +82,7 @@ pub(super) struct Roster {
     flushed_ms: u64,
     seq: u64,
     digests: Box<[u64; PARTITIONS]>,
+    lately: Lately,
     /// Bound connections, by shard.
     connections: Vec<u64>,
 }
@@ -99,6 +100,7 @@ impl Roster {
             flushed_ms: 0,
             seq: 0,
             digests: Box::new([0; PARTITIONS]),
+            lately: Lately::default(),
             connections: vec![0; usize::from(shards)],
         }
     }
@@ -262,7 +264,7 @@ impl Roster {
     pub(super) fn flush(&mut self, now_ms: u64, bytes_max: usize) -> Vec<RosterBatch> {
         let Some((_, since_ms)) = self.dirty_since.take() else { return Vec::new() };
         self.flushed_ms = now_ms;
-        let mut batches = Batches { node: self.node, since_ms, seq: self.seq, bytes: 0, bytes_max, done: Vec::new() };
+        let mut batches = Batches::new(self.node, self.seq, since_ms, bytes_max);
         for (kind, name) in std::mem::take(&mut self.dirty) {
             match kind {
                 Kind::User => self.flush_user(&name, &mut batches),
@@ -279,8 +281,21 @@ impl Roster {
             }
             batches.push(change);
         }
-        self.seq = batches.seq;
-        batches.done
+        let (batches, seq) = batches.take();
+        self.seq = seq;
+        for batch in &batches {
+            self.lately.made(batch.seq, now_ms);
+        }
+        batches
+    }
+
+    /// Forgets what happened a while ago and every router has acknowledged, up to this batch; how much had to be
+    /// forgotten before, for want of room.
+    pub(super) fn forget_lately(&mut self, now_ms: u64, acked: Option<u64>) -> u64 {
+        if let Some(acked) = acked {
+            self.lately.forget(now_ms, acked);
+        }
+        self.lately.take_dropped()
     }
 
     fn flush_user(&mut self, name: &Arc<str>, batches: &mut Batches) {
@@ -297,7 +312,8 @@ impl Roster {
             }
             (true, false) => {
                 *digest = digest.wrapping_sub(digest_of_user(name));
-                batches.push(Change::UserDown { user, cause });
+                let seq = batches.push(Change::UserDown { user, cause });
+                self.lately.gone(Kind::User, name, entry.since_seq, seq, cause);
             }
             (true, true) | (false, false) => {}
         }
@@ -323,6 +339,8 @@ impl Roster {
             entry.published = count;
             if was == 0 {
                 entry.since_seq = seq;
+            } else if count == 0 && !is_reserved(name) {
+                self.lately.gone(Kind::Room, name, entry.since_seq, seq, cause);
             }
         }
         if count == 0 {
@@ -330,8 +348,9 @@ impl Roster {
         }
     }
 
-    /// The roster whole, as of [`Self::seq`], in parts of so many bytes. Changes that wait must have been flushed.
-    pub(super) fn snapshot(&self, bytes_max: usize) -> Vec<Snapshot> {
+    /// The roster whole, as of [`Self::seq`], in parts of so many bytes, and behind it what happened lately. Changes that
+    /// wait must have been flushed.
+    pub(super) fn snapshot(&self, now_ms: u64, bytes_max: usize) -> Vec<Snapshot> {
         let users = self.users.iter().filter(|(_, entry)| entry.published > 0);
         let rooms = self.rooms.iter().filter(|(_, entry)| entry.published > 0);
         let claims =
@@ -339,14 +358,16 @@ impl Roster {
         let entries = users
             .map(|(name, _)| SnapshotEntry::User((&**name).into()))
             .chain(rooms.map(|(name, entry)| SnapshotEntry::Room((&**name).into(), u64::from(entry.published))))
-            .chain(claims.map(|(user, id, since)| SnapshotEntry::Claim((&**user).into(), id, since)));
+            .chain(claims.map(|(user, id, since)| SnapshotEntry::Claim((&**user).into(), id, since)))
+            .chain(self.came_lately(now_ms))
+            .chain(self.lately.went(now_ms));
         let mut parts = vec![self.part(0)];
         let mut bytes = 0;
         for entry in entries {
-            let (SnapshotEntry::User(key) | SnapshotEntry::Room(key, _) | SnapshotEntry::Claim(key, ..)) = &entry;
-            bytes += ENTRY_BYTES + key.len();
+            let entry_bytes = bytes_of(&entry);
+            bytes += entry_bytes;
             if bytes > bytes_max {
-                bytes = ENTRY_BYTES + key.len();
+                bytes = entry_bytes;
                 parts.push(self.part(parts.len() as u64));
             }
             if let Some(part) = parts.last_mut() {
@@ -359,41 +380,16 @@ impl Roster {
         parts
     }
 
+    fn came_lately(&self, now_ms: u64) -> impl Iterator<Item = SnapshotEntry> + '_ {
+        let users = self.users.iter().map(|(name, entry)| (Kind::User, name, entry));
+        let rooms = self.rooms.iter().map(|(name, entry)| (Kind::Room, name, entry));
+        users
+            .chain(rooms.filter(|(_, name, _)| !is_reserved(name)))
+            .filter(|(.., entry)| entry.published > 0)
+            .filter_map(move |(kind, name, entry)| self.lately.came(kind, name, entry.since_seq, now_ms))
+    }
+
     const fn part(&self, part: u64) -> Snapshot {
         Snapshot { node: self.node, seq: self.seq, part, last: false, entries: Vec::new() }
-    }
-}
-
-/// Batches under construction.
-struct Batches {
-    node: NodeId,
-    since_ms: u64,
-    seq: u64,
-    bytes: usize,
-    bytes_max: usize,
-    done: Vec<RosterBatch>,
-}
-
-impl Batches {
-    /// Adds a change; the number of the batch it is in.
-    fn push(&mut self, change: Change) -> u64 {
-        let key_bytes = match &change {
-            Change::UserUp { user, .. }
-            | Change::UserDown { user, .. }
-            | Change::Claim { user, .. }
-            | Change::Unclaim { user, .. } => user.len(),
-            Change::Room { room, .. } => room.len(),
-        };
-        self.bytes += ENTRY_BYTES + key_bytes;
-        if self.done.is_empty() || self.bytes > self.bytes_max {
-            self.bytes = ENTRY_BYTES + key_bytes;
-            self.seq += 1;
-            let (node, seq, since_ms) = (self.node, self.seq, self.since_ms);
-            self.done.push(RosterBatch { node, seq, since_ms, changes: Vec::new() });
-        }
-        if let Some(batch) = self.done.last_mut() {
-            batch.changes.push(change);
-        }
-        self.seq
     }
 }

@@ -225,6 +225,11 @@ impl GatewayCollector {
             ("kept_lost_total", "Holes told to clients as gaps", &hub.kept_lost),
             ("kept_reconciled_total", "Looks at the stream after a loss", &hub.kept_reconciled),
             ("internal_unsent_total", "Messages to routers that could not be published", &hub.internal_unsent),
+            (
+                "recent_changes_dropped_total",
+                "Changes of the roster that a router without others would not hear of, for want of room",
+                &hub.recent_changes_dropped,
+            ),
             ("facts_lost_total", "Facts that could not be published", &hub.facts_lost),
             ("bus_stalls_total", "Times the bus was not read because a shard was behind", &hub.bus_stalls),
         ] {

@@ -5,6 +5,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::codec::{Reader, WireError, Writer};
 use super::moves::Handled;
+use super::roster::Change;
 use super::text::Text;
 use crate::id::{ConnectionId, NodeId};
 
@@ -97,6 +98,9 @@ pub enum SnapshotEntry {
     Room(Text, u64),
     /// Under the policy `newest`: a user's connection and when it was accepted, Unix milliseconds.
     Claim(Text, ConnectionId, u64),
+    /// What came to the node or left it lately (a room: its first member came, its last one left), the batch it was told
+    /// in, and how long ago that was, in milliseconds. Nothing to apply: it is for who was not there to hear it.
+    Lately(Change, u64, u64),
 }
 
 impl RouterBound {
@@ -203,6 +207,12 @@ impl Snapshot {
                 w.connection(*connection);
                 w.u64(*since_ms);
             }
+            SnapshotEntry::Lately(change, seq, age_ms) => {
+                w.u8(3);
+                change.write(w);
+                w.u64(*seq);
+                w.u64(*age_ms);
+            }
         });
     }
 
@@ -217,6 +227,7 @@ impl Snapshot {
                     0 => SnapshotEntry::User(r.text()?),
                     1 => SnapshotEntry::Room(r.text()?, r.u64()?),
                     2 => SnapshotEntry::Claim(r.text()?, r.connection()?, r.u64()?),
+                    3 => SnapshotEntry::Lately(Change::read(r)?, r.u64()?, r.u64()?),
                     _ => return Err(WireError::Malformed("a roster entry")),
                 })
             })?,

@@ -112,7 +112,7 @@ pub struct RosterBatch {
 }
 
 impl Change {
-    fn write(&self, w: &mut Writer<'_>) {
+    pub(super) fn write(&self, w: &mut Writer<'_>) {
         match self {
             Self::UserUp { user, cause } => {
                 w.u8(0);
@@ -144,7 +144,7 @@ impl Change {
         }
     }
 
-    fn read(r: &mut Reader) -> Result<Self, WireError> {
+    pub(super) fn read(r: &mut Reader) -> Result<Self, WireError> {
         Ok(match r.u8()? {
             0 => Self::UserUp { user: r.text()?, cause: Cause::from_code(r.u8()?)? },
             1 => Self::UserDown { user: r.text()?, cause: Cause::from_code(r.u8()?)? },

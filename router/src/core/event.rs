@@ -14,6 +14,13 @@ pub struct Now {
     pub unix_ms: u64,
 }
 
+impl Now {
+    /// The moment when the monotonic clock said `ms`, which is not after this one.
+    pub(super) const fn back_to(self, ms: u64) -> Self {
+        Self { ms, unix_ms: self.unix_ms.saturating_sub(self.ms.saturating_sub(ms)) }
+    }
+}
+
 /// A message of a domain service.
 #[derive(Clone, Copy)]
 pub struct Request<'a> {

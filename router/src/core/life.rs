@@ -183,7 +183,9 @@ impl Router {
 
     fn go_live(&mut self, now: Now) {
         self.phase = Phase::Live;
-        self.was_whole = true;
+        if !std::mem::replace(&mut self.was_whole, true) {
+            self.recollect(now);
+        }
         self.actions.push(Action::OpenWork);
         if !self.membership.has_live_peer() {
             // Nobody else would handle what comes before our beat is back.
@@ -260,6 +262,7 @@ impl Router {
             }
             self.tick_moves(now);
         }
+        self.tell_gone(now);
         self.expire(now);
         match self.phase {
             Phase::Joining { since_ms }

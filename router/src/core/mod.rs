@@ -18,6 +18,7 @@ mod newest;
 mod ownership;
 mod presence;
 mod questions;
+mod recall;
 mod receipts;
 mod sync;
 mod table;
@@ -27,6 +28,7 @@ mod kept;
 mod life;
 mod moves;
 mod queries;
+mod recollect;
 mod reports;
 mod roster;
 mod route;
@@ -46,6 +48,7 @@ use newest::Contested;
 use ownership::Ownership;
 use presence::{Duty, Presence};
 use questions::Questions;
+use recall::Recall;
 use receipts::Receipts;
 use settings::Settings;
 pub use sync::Reason;
@@ -98,6 +101,8 @@ pub struct Router {
     fleet: Fleet,
     table: Table,
     presence: Presence,
+    /// Until the mirror is whole: what happened shortly before.
+    recall: Recall,
     contested: Contested,
     receipts: Receipts,
     questions: Questions,
@@ -153,6 +158,7 @@ impl Router {
             fleet: Fleet::new(me),
             table: Table::new(settings.hash_seed),
             presence: Presence::new(settings.linger_ms, settings.facts_max, settings.hash_seed),
+            recall: Recall::default(),
             contested: Contested::default(),
             receipts: Receipts::new(settings.receipts_max),
             questions: Questions::default(),

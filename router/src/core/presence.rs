@@ -189,13 +189,24 @@ impl Presence {
             }
             if let Some(lingering) = self.lingering.remove(&*user) {
                 let duty = duty(token::partition_of_key(&user));
-                self.fact(now, Transition::UserOffline, &user, lingering.position, None, duty);
+                let then = now.back_to(due_ms);
+                self.fact(then, Transition::UserOffline, &user, lingering.position, None, duty);
             }
         }
         if others {
             while self.memory.front().is_some_and(|(at_ms, _)| at_ms + MEMORY_MS < now.ms) {
                 self.memory.pop_front();
             }
+        }
+    }
+
+    /// Lets no lingering user go before then.
+    pub(super) fn hold_off(&mut self, until_ms: u64) {
+        for (due_ms, _) in &mut self.due {
+            *due_ms = (*due_ms).max(until_ms);
+        }
+        for lingering in self.lingering.values_mut() {
+            lingering.due_ms = lingering.due_ms.max(until_ms);
         }
     }
 

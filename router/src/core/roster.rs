@@ -9,10 +9,22 @@ use holdfast_protocol::wire::{
 
 use super::event::{Action, Now};
 use super::presence::Position;
+use super::recall::Kind;
 use super::sync::{Arrived, Order, Reason, Sync, order};
 use super::table::{Claim, Held, Slot};
 use super::tally::Dropped;
 use super::{Phase, Router};
+
+/// Where we know a change from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// It was told as it happened.
+    Batch,
+    /// It is what a snapshot says and we did not know: it happened some time before.
+    Snapshot,
+    /// The node itself is gone.
+    Removal,
+}
 
 impl Router {
     pub(super) fn on_node_beat(&mut self, now: Now, beat: &NodeBeat) {
@@ -104,7 +116,7 @@ impl Router {
 
     fn apply_batch(&mut self, now: Now, slot: Slot, batch: &RosterBatch) {
         for change in &batch.changes {
-            self.apply_change(now, slot, batch.seq, change, false);
+            self.apply_change(now, slot, batch.seq, change, Origin::Batch);
         }
         if let Some(node) = self.fleet.get_mut(slot) {
             node.applied = batch.seq;
@@ -140,8 +152,11 @@ impl Router {
     fn apply_snapshot(&mut self, now: Now, slot: Slot, arrived: &Arrived, held: bool) {
         if held {
             for change in self.missing_from(slot, &arrived.entries) {
-                self.apply_change(now, slot, arrived.seq, &change, true);
+                self.apply_change(now, slot, arrived.seq, &change, Origin::Snapshot);
             }
+        }
+        if let Some(node) = self.fleet.get(slot).map(|node| node.id) {
+            self.recall.forget(node);
         }
         for entry in &arrived.entries {
             let change = match entry {
@@ -152,8 +167,12 @@ impl Router {
                 SnapshotEntry::Claim(user, connection, since_ms) => {
                     Change::Claim { user: user.clone(), connection: *connection, since_ms: *since_ms }
                 }
+                SnapshotEntry::Lately(change, seq, age_ms) => {
+                    self.note_lately(now.back_to(now.ms.saturating_sub(*age_ms)), slot, *seq, change);
+                    continue;
+                }
             };
-            self.apply_change(now, slot, arrived.seq, &change, true);
+            self.apply_change(now, slot, arrived.seq, &change, Origin::Snapshot);
         }
         if let Some(node) = self.fleet.get_mut(slot) {
             node.applied = arrived.seq;
@@ -170,6 +189,7 @@ impl Router {
                 SnapshotEntry::User(user) => drop(users.insert(&**user)),
                 SnapshotEntry::Room(room, _) => drop(rooms.insert(&**room)),
                 SnapshotEntry::Claim(_, connection, _) => drop(claims.insert(*connection)),
+                SnapshotEntry::Lately(..) => {}
             }
         }
         let mut missing = Vec::new();
@@ -205,7 +225,7 @@ impl Router {
                 });
             });
             for change in &held_all {
-                self.apply_change(now, slot, seq, change, true);
+                self.apply_change(now, slot, seq, change, Origin::Removal);
             }
         }
         if self.fleet.remove(slot).is_some_and(|node| node.has_packed()) {
@@ -218,23 +238,24 @@ impl Router {
         self.tally.queries += self.questions.node_gone(slot, bytes_max, &mut self.actions) as u64;
     }
 
-    /// One change of a node's roster. `by_age`: claims take the place their age gives them.
-    fn apply_change(&mut self, now: Now, slot: Slot, seq: u64, change: &Change, by_age: bool) {
+    /// One change of a node's roster.
+    fn apply_change(&mut self, now: Now, slot: Slot, seq: u64, change: &Change, origin: Origin) {
         let Some(node) = self.fleet.get(slot).map(|node| node.id) else { return };
         match change {
             Change::UserUp { user, cause } => {
-                self.change_user(now, slot, user, true, Position { node, seq, cause: *cause });
+                self.change_user(now, slot, (user, true), Position { node, seq, cause: *cause }, origin);
             }
             Change::UserDown { user, cause } => {
-                self.change_user(now, slot, user, false, Position { node, seq, cause: *cause });
+                self.change_user(now, slot, (user, false), Position { node, seq, cause: *cause }, origin);
             }
             Change::Room { room, count, cause } => {
-                self.change_room(now, slot, room, *count, Position { node, seq, cause: *cause });
+                self.change_room(now, slot, (room, *count), Position { node, seq, cause: *cause }, origin);
             }
             Change::Claim { user, connection, since_ms } => {
                 let partition = token::partition_of_key(user);
                 let claim = Claim { connection: *connection, since_ms: *since_ms };
-                if self.table.add_claim(partition, user, claim, by_age) {
+                // One that is not told as it happened takes the place its age gives it.
+                if self.table.add_claim(partition, user, claim, origin != Origin::Batch) {
                     self.shift_digest(slot, partition, 0, digest_of_claim(user, *connection), 1);
                     self.contest(now, partition, user);
                 }
@@ -248,7 +269,7 @@ impl Router {
         }
     }
 
-    fn change_user(&mut self, now: Now, slot: Slot, user: &str, present: bool, position: Position) {
+    fn change_user(&mut self, now: Now, slot: Slot, (user, present): (&str, bool), position: Position, origin: Origin) {
         let partition = token::partition_of_key(user);
         let shift = self.table.set_user(partition, user, slot, present);
         if (shift.on_node_before == 1) == present {
@@ -261,6 +282,7 @@ impl Router {
             self.shift_digest(slot, partition, digest, 0, -1);
         }
         if !self.was_whole {
+            self.remember_step(now, Kind::User, (user, present), position, origin);
             return;
         }
         if shift.before == 0 {
@@ -271,7 +293,7 @@ impl Router {
         }
     }
 
-    fn change_room(&mut self, now: Now, slot: Slot, room: &str, count: u64, position: Position) {
+    fn change_room(&mut self, now: Now, slot: Slot, (room, count): (&str, u64), position: Position, origin: Origin) {
         let partition = token::partition_of_key(room);
         let count = u32::try_from(count).unwrap_or(u32::MAX);
         let shift = self.table.set_room(partition, room, slot, count);
@@ -283,7 +305,14 @@ impl Router {
         let entries = i64::from(count > 0) - i64::from(before > 0);
         self.shift_digest(slot, partition, digest(before), digest(count), entries);
         // Where sessions over HTTP are is nobody's business but the nodes'.
-        if self.was_whole && !token::is_reserved(room) {
+        if token::is_reserved(room) {
+            return;
+        }
+        if !self.was_whole {
+            if (before == 0) != (count == 0) {
+                self.remember_step(now, Kind::Room, (room, count > 0), position, origin);
+            }
+        } else {
             let announced = self.settings.announce.iter().any(|pattern| pattern.matches(room));
             let duty = self.duty(now, partition);
             self.presence.room_changed(now, room, (shift.before, shift.after), announced, position, duty);

@@ -70,6 +70,32 @@ async fn user_who_comes_back_within_the_linger_was_never_offline() {
 }
 
 #[tokio::test]
+async fn what_happens_while_there_is_no_router_is_told_by_the_next() {
+    let mut cluster = Cluster::builder().routers(1).setting("HOLDFAST_ROSTER__LINGER", "500ms").start().await;
+    let service = cluster.service().await;
+    let mut facts = service.facts().await;
+    let (goes, stays) = (cluster.gateway(0).connect("goes").await, cluster.gateway(0).connect("stays").await);
+    goes.join("left").await;
+    stays.join("held").await;
+    facts.until("room.occupied", "left").await;
+    facts.until("room.occupied", "held").await;
+
+    cluster.remove_router(0);
+    goes.close().await;
+    facts.until("connection.closed", "goes").await;
+    cluster.add_router().await;
+
+    facts.until("room.vacated", "left").await;
+    facts.until("user.offline", "goes").await;
+    // Another user's facts come behind whatever would have been told of these.
+    let _other = cluster.gateway(0).connect("other").await;
+    facts.until("user.online", "other").await;
+    let counts = facts.counts(&["stays", "held"]).await;
+    let gone = counts.keys().find(|(what, _)| ["user.offline", "room.vacated"].contains(&&**what));
+    assert!(gone.is_none(), "{counts:?}");
+}
+
+#[tokio::test]
 async fn fact_of_a_close_names_its_cause() {
     let cluster = Cluster::builder()
         .gateways(2)

@@ -92,6 +92,7 @@ fn digests_and_snapshots_are_the_roster_that_batches_told() {
 
     assert_eq!((parts.len(), parts[0].last, parts[0].seq), (1, true, beat.seq));
     let mut entries = parts[0].entries.clone();
+    entries.retain(|entry| !matches!(entry, SnapshotEntry::Lately(..)));
     entries.sort_by_key(|entry| format!("{entry:?}"));
     let wanted = [
         SnapshotEntry::Claim("ana".into(), id, 7),
@@ -110,6 +111,38 @@ fn digests_and_snapshots_are_the_roster_that_batches_told() {
 }
 
 #[test]
+fn a_snapshot_says_what_came_and_went_since_every_router_has_had_it_for_a_while() {
+    fn lately(scene: &mut Scene) -> Vec<(Change, u64)> {
+        let entries = scene.snapshot().into_iter().flat_map(|part| part.entries);
+        let lately = entries.filter_map(|entry| match entry {
+            SnapshotEntry::Lately(change, seq, _) => Some((change, seq)),
+            SnapshotEntry::User(_) | SnapshotEntry::Room(..) | SnapshotEntry::Claim(..) => None,
+        });
+        lately.collect()
+    }
+    let ana = Change::UserUp { user: "ana".into(), cause: Cause::Connect };
+    let room = |count, cause| Change::Room { room: "r".into(), count, cause };
+    let mut scene = Scene::new(&[1]);
+    scene.binds(1, "ana", false);
+    scene.joins(1, "r");
+    scene.passes(5);
+    scene.acks(1, 2);
+    scene.says(ToHub::Leave { shard: 0, room: "r".into(), cause: Cause::Close });
+    scene.passes(5);
+    scene.passes(30_000);
+    let all = [(ana, 1), (room(1, Cause::Connect), 2), (room(0, Cause::Close), 3)];
+    assert_eq!(lately(&mut scene), all, "no router is heard: nobody may know");
+
+    scene.beats(1, RouterState::Live, &[]);
+    scene.passes(500);
+    assert_eq!(lately(&mut scene), [all[2].clone()], "what it has acknowledged before is old enough");
+    scene.beats(1, RouterState::Live, &[]);
+    scene.acks(1, 3);
+    scene.passes(500);
+    assert_eq!(lately(&mut scene), []);
+}
+
+#[test]
 fn large_rosters_go_in_parts() {
     let mut scene = Scene::new(&[1]);
     for index in 0..6000 {
@@ -119,7 +152,8 @@ fn large_rosters_go_in_parts() {
     let parts = scene.snapshot();
 
     assert!(parts.len() > 1);
-    assert_eq!(parts.iter().map(|part| part.entries.len()).sum::<usize>(), 6000);
+    let rooms = |entry: &&SnapshotEntry| matches!(entry, SnapshotEntry::Room(..));
+    assert_eq!(parts.iter().map(|part| part.entries.iter().filter(rooms).count()).sum::<usize>(), 6000);
     assert!(parts.iter().enumerate().all(|(i, part)| part.part == i as u64 && part.last == (i + 1 == parts.len())));
     assert!(parts.into_iter().all(|part| RouterBound::Snapshot(part).encode().len() <= 512 * 1024));
 }

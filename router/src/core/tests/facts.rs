@@ -2,8 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::world::World;
-use super::world::gateway;
+use super::world::{World, down, gateway, members, up};
 use crate::core::announce::Pattern;
 use crate::core::event::Event;
 use crate::core::settings::Settings;
@@ -101,8 +100,8 @@ fn changes_during_an_outage_of_the_only_router_are_told_afterwards() {
     world.facts();
     world.apply(0, Event::BusDown);
     world.turn(0);
-    world.change(0, super::world::down("ana"), true);
-    world.change(0, super::world::up("bob"), true);
+    world.change(0, down("ana"), true);
+    world.change(0, up("bob"), true);
     world.run(3_000);
     assert!(world.facts().is_empty());
 
@@ -113,6 +112,77 @@ fn changes_during_an_outage_of_the_only_router_are_told_afterwards() {
     let facts = world.facts();
     let wanted = ["hf.event.user.online.bob", "hf.event.user.offline.ana"];
     assert_eq!(counts(&facts), wanted.into_iter().map(|subject| (subject, 1)).collect());
+}
+
+/// Two nodes whose only router dies, and what happened before and after, as their snapshots tell it.
+fn without_a_router() -> (World, Vec<(String, serde_json::Value)>) {
+    let mut world = World::live(1, 2);
+    world.up(0, "ana");
+    world.room(0, "held", 1);
+    world.room(1, "held", 1);
+    world.room(0, "left", 1);
+    let told = world.facts();
+    world.members[0].frozen = true;
+    for (change, node) in [(members("left", 0), 0), (up("bob"), 1), (members("held", 0), 1), (down("ana"), 0)] {
+        world.change(node, change.clone(), true);
+        let seq = world.nodes[node].seq;
+        world.nodes[node].lately.push((change, seq));
+    }
+    world.nodes[0].lately.insert(0, (up("ana"), 1));
+    (world, told)
+}
+
+#[test]
+fn a_router_that_begins_alone_tells_what_no_router_saw_and_again_what_may_not_have_been_told() {
+    let (mut world, told) = without_a_router();
+    world.add_router(2, Settings::default());
+    world.run(1_500);
+    let at_once = world.facts();
+    world.run(1_500);
+    let doubted = world.facts();
+    world.run(3_000);
+    let late = world.facts();
+
+    let wanted = ["hf.event.user.online.ana", "hf.event.user.online.bob"];
+    assert_eq!(counts(&at_once), wanted.into_iter().map(|subject| (subject, 1)).collect());
+    assert_eq!(counts(&doubted)["hf.event.room.vacated.left"], 1, "as no node has said otherwise");
+    assert_eq!(counts(&doubted).len() + late.len(), 2, "and nobody else's but ana's");
+    let offline = doubted.iter().chain(&late).filter(|(subject, _)| subject == "hf.event.user.offline.ana");
+    assert_eq!(offline.count(), 1, "after the rest of its linger");
+    let id = |facts: &[(String, serde_json::Value)]| {
+        let ana = facts.iter().find(|(subject, _)| subject.ends_with("online.ana"));
+        ana.map(|(_, body)| body["id"].to_string())
+    };
+    assert!(id(&told).is_some() && id(&told) == id(&at_once));
+}
+
+#[test]
+fn a_router_that_begins_alone_doubts_that_a_room_is_gone_from_nodes_it_has_not_heard() {
+    let (mut world, _) = without_a_router();
+    world.room(1, "left", 1);
+    world.nodes[1].silent = true;
+    world.add_router(2, Settings::default());
+    world.run(1_500);
+    world.nodes[1].silent = false;
+    world.run(3_000);
+
+    let facts = world.facts();
+    assert!(facts.iter().all(|(subject, _)| subject != "hf.event.room.vacated.left"), "{facts:?}");
+}
+
+#[test]
+fn a_router_that_joins_another_leaves_the_past_to_it() {
+    let mut world = World::live(1, 1);
+    world.up(0, "ana");
+    world.facts();
+    world.nodes[0].lately.push((up("ana"), 1));
+    world.add_router(2, Settings::default());
+    world.run(6_000);
+    assert!(world.facts().is_empty());
+
+    world.members[0].frozen = true;
+    world.run(6_000);
+    assert!(world.facts().is_empty(), "its owner has told it long before it went");
 }
 
 #[test]

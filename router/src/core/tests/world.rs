@@ -62,6 +62,8 @@ pub(super) struct Node {
     users: Vec<String>,
     rooms: HashMap<String, u64>,
     claims: Vec<(String, ConnectionId, u64)>,
+    /// What its snapshots say happened lately, and at which batch.
+    pub(super) lately: Vec<(Change, u64)>,
     /// Items of packets, in order of arrival.
     pub(super) items: Vec<Item>,
     pub(super) packets: Vec<(NodeId, u64, u64)>,
@@ -129,6 +131,7 @@ impl World {
             users: Vec::new(),
             rooms: HashMap::new(),
             claims: Vec::new(),
+            lately: Vec::new(),
             items: Vec::new(),
             packets: Vec::new(),
             acked: HashMap::new(),
@@ -340,6 +343,7 @@ impl World {
         entries.extend(
             node.claims.iter().map(|(user, id, since)| SnapshotEntry::Claim(user.as_str().into(), *id, *since)),
         );
+        entries.extend(node.lately.iter().map(|(change, seq)| SnapshotEntry::Lately(change.clone(), *seq, 3_000)));
         let snapshot = Snapshot { node: node.id, seq: node.seq, part: 0, last: true, entries };
         self.apply(at, Event::Told(RouterBound::Snapshot(snapshot)));
         self.turn(at);
