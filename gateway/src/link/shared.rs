@@ -6,10 +6,10 @@ use bytes::Bytes;
 use holdfast_daemon::spans::Context;
 use holdfast_protocol::dialect::stomp::Version;
 use holdfast_protocol::id::NodeId;
-use holdfast_protocol::wire::{Command, Delivery, ReceiptAsk, Target};
+use holdfast_protocol::wire::{Command, Delivery, ReceiptAsk, Target, Text};
 
 use super::ReceiptRef;
-use crate::session::Variant;
+use crate::session::{Listener, Variant};
 use crate::socket::Framing;
 
 /// A delivery shared by the shards it is for, with each form of it encoded once per node.
@@ -56,20 +56,14 @@ impl Form {
 #[derive(Debug)]
 pub struct StompForm {
     version: Version,
-    subscription: Box<str>,
-    destination: Box<str>,
-    ack: bool,
+    listener: Listener,
     form: Form,
 }
 
 impl StompForm {
-    /// Whether it is what subscriptions of this kind hear.
-    pub fn is(&self, variant: &Variant<'_>) -> bool {
-        let Variant { version, subscription, destination, ack } = variant;
-        self.version == *version
-            && self.ack == *ack
-            && *self.subscription == **subscription
-            && *self.destination == **destination
+    /// Whether it is what such listeners hear.
+    pub fn is(&self, variant: Variant<'_>) -> bool {
+        self.version == variant.version && self.listener == *variant.listener
     }
 
     /// The form.
@@ -104,11 +98,13 @@ impl SharedDelivery {
     /// For dialect `json`: of the target with this index where that is a room, else of the user's own stream. `encode`
     /// gets the room.
     pub fn json(&self, target: usize, encode: impl FnOnce(&Delivery, Option<&str>) -> Bytes) -> &Form {
-        let (slot, room) = match self.delivery.targets.get(target) {
-            Some(Target::Room(room)) => (target + 1, Some(room.as_str())),
-            _ => (0, None),
+        let target_room = match self.delivery.targets.get(target) {
+            Some(Target::Room(room)) => Some(room),
+            _ => None,
         };
-        self.json[slot].get_or_init(|| Form::new(encode(&self.delivery, room)))
+        let slot = target_room.map_or(0, |_| target + 1);
+        // The room as text only now: to look at it as that is a pass over it, and most callers find the form made.
+        self.json[slot].get_or_init(|| Form::new(encode(&self.delivery, target_room.map(Text::as_str))))
     }
 
     /// For dialect `bare`.
@@ -116,20 +112,15 @@ impl SharedDelivery {
         self.bare.get_or_init(|| Form::new(encode(&self.delivery)))
     }
 
-    /// For dialect `stomp`, for subscriptions of this kind.
-    pub fn stomp(
-        &self,
-        variant: &Variant<'_>,
-        encode: impl FnOnce(&Delivery, &Variant<'_>) -> Bytes,
-    ) -> Arc<StompForm> {
+    /// For dialect `stomp`, for listeners of this kind, who hear it.
+    pub fn stomp(&self, variant: Variant<'_>, encode: impl FnOnce(&Delivery) -> Bytes) -> Arc<StompForm> {
         let mut forms = self.stomp.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = forms.iter().find(|known| known.is(variant)) {
             return Arc::clone(known);
         }
-        let Variant { version, subscription, destination, ack } = *variant;
-        let form = Form::new(encode(&self.delivery, variant));
-        let (subscription, destination) = (subscription.into(), destination.into());
-        let form = Arc::new(StompForm { version, subscription, destination, ack, form });
+        let Variant { version, listener } = variant;
+        let form = Form::new(encode(&self.delivery));
+        let form = Arc::new(StompForm { version, listener: listener.clone(), form });
         if forms.len() < STOMP_FORMS_MAX {
             forms.push(Arc::clone(&form));
         }

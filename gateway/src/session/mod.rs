@@ -35,7 +35,7 @@ use self::on_auth::{Binding, Verifying};
 use self::rare::Rare;
 use self::rooms::Rooms;
 use self::stomp::Stomp;
-pub use self::stomp::Variant;
+pub use self::stomp::{Heard, Listener, Variant};
 use self::undecided::FIRST_MESSAGE_WAIT_MS;
 use crate::auth::Identity;
 use crate::clock::Now;

@@ -101,7 +101,7 @@ pub(super) struct Fan<'a> {
     reach: Reach,
     /// A read of the stream brings it: nothing is written, and whom it reaches is counted.
     is_read: bool,
-    met: Met,
+    met: Met<'a>,
     /// Closed when all copies are out: closing changes the lists that are being walked.
     pub(super) overflowed: Vec<u32>,
 }
@@ -145,7 +145,7 @@ impl<S: Socket> Shard<S> {
             part: ReceiptPart::default(),
             reach: reach_of(&delivery.targets),
             is_read,
-            met: Met::default(),
+            met: Met::none(delivery, 0),
             overflowed: Vec::new(),
         }
     }
@@ -169,6 +169,7 @@ impl<S: Socket> Shard<S> {
 
     fn deliver_to_target(&mut self, now: Now, fan: &mut Fan<'_>, target: usize) {
         let mut share = Share { target, scope: OWN_STREAM };
+        fan.met = Met::none(&fan.shared.delivery, target);
         match &fan.shared.delivery.targets[target] {
             Target::User(name) => {
                 let Some(user) = self.table.users.find(name) else { return };

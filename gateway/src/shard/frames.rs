@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 
 use crate::clock::Now;
 use crate::link::{Form, STOMP_FORMS_MAX, SharedDelivery, StompForm};
-use crate::session::{Session, Variant};
+use crate::session::{Heard, Session, Variant};
 use crate::socket::{Class, Framing, Outgoing, Pushed, Socket, Written};
 use crate::ws::frame;
 
@@ -30,18 +30,38 @@ pub(super) struct Terms {
     pub(super) kept: Option<NonZeroU64>,
 }
 
-/// Forms in dialect `stomp` of the delivery under way that this shard has met: looked through before those that all
-/// shards share, which are behind a lock.
-#[derive(Default)]
-pub(super) struct Met(SmallVec<[Arc<StompForm>; 2]>);
+/// Forms in dialect `stomp` that this shard has met of the delivery under way, by way of one of its targets: looked
+/// through before those that all shards share, which are behind a lock.
+pub(super) struct Met<'a> {
+    heard: Heard<'a>,
+    forms: SmallVec<[Arc<StompForm>; 2]>,
+    /// The one that was wanted last: most members of a room listen alike.
+    last: usize,
+}
 
-impl Met {
-    fn form(&mut self, shared: &SharedDelivery, variant: &Variant<'_>) -> Arc<StompForm> {
-        let form = shared.stomp(variant, stomp_of);
-        if self.0.len() < STOMP_FORMS_MAX {
-            self.0.push(Arc::clone(&form));
+impl<'a> Met<'a> {
+    /// None yet, by way of the target with this index.
+    pub(super) fn none(delivery: &'a Delivery, target: usize) -> Self {
+        Self { heard: Heard::of(delivery, target), forms: SmallVec::new(), last: 0 }
+    }
+
+    /// What such listeners get, if they hear it.
+    fn form(&mut self, shared: &SharedDelivery, variant: Variant<'_>) -> Option<&StompForm> {
+        if self.forms.get(self.last).is_none_or(|last| !last.is(variant)) {
+            if !self.heard.by(variant.listener) {
+                return None;
+            }
+            let known = self.forms.iter().position(|known| known.is(variant));
+            self.last = known.unwrap_or_else(|| self.add(shared, variant));
         }
-        form
+        self.forms.get(self.last).map(|form| &**form)
+    }
+
+    fn add(&mut self, shared: &SharedDelivery, variant: Variant<'_>) -> usize {
+        let form = shared.stomp(variant, |delivery| stomp_of(delivery, self.heard, variant));
+        self.forms.truncate(STOMP_FORMS_MAX - 1);
+        self.forms.push(form);
+        self.forms.len() - 1
     }
 }
 
@@ -52,7 +72,7 @@ impl Copies {
         target: usize,
         session: &Session,
         framing: Framing,
-        met: &mut Met,
+        met: &mut Met<'_>,
     ) -> Self {
         let mut copies = Self { frames: SmallVec::new(), can_ack: false };
         match session.dialect() {
@@ -62,11 +82,10 @@ impl Copies {
             }
             Dialect::Bare => copies.add(shared.bare(bare_of), framing),
             Dialect::Stomp => {
-                for variant in session.variants(&shared.delivery, target) {
-                    copies.can_ack |= variant.ack;
-                    match met.0.iter().find(|known| known.is(&variant)) {
-                        Some(known) => copies.add(known.form(), framing),
-                        None => copies.add(met.form(shared, &variant).form(), framing),
+                for variant in session.variants() {
+                    if let Some(form) = met.form(shared, variant) {
+                        copies.can_ack |= variant.listener.acknowledges();
+                        copies.add(form.form(), framing);
                     }
                 }
             }
@@ -157,9 +176,9 @@ pub(super) fn framed(framing: Framing, text: bool, payload: &[u8]) -> Option<Byt
     }
 }
 
-fn stomp_of(delivery: &Delivery, variant: &Variant<'_>) -> Bytes {
-    let Variant { version, subscription, destination, ack } = *variant;
-    match stomp::message(&stomp::Message::of(delivery, version, subscription, destination, ack)) {
+fn stomp_of(delivery: &Delivery, heard: Heard<'_>, Variant { version, listener }: Variant<'_>) -> Bytes {
+    let (id, destination, ack) = (listener.id(), heard.shown(listener), listener.acknowledges());
+    match stomp::message(&stomp::Message::of(delivery, version, id, destination, ack)) {
         stomp::Body::Text(payload) => frame::text(&payload),
         stomp::Body::Binary(payload) => frame::binary(&payload),
     }

@@ -182,7 +182,8 @@ impl<S: Socket> Shard<S> {
             let key = delivery.key.as_ref().map(|key| conflation_key(key));
             let kept = delivery.kept.as_ref().and_then(|kept| NonZeroU64::new(kept.seq));
             let terms = Terms { scope, expires_ms: delivery.expires_ms, key, kept };
-            let copies = Copies::of(shared, 0, &connection.session, connection.socket.framing(), &mut Met::default());
+            let (framing, mut met) = (connection.socket.framing(), Met::none(delivery, 0));
+            let copies = Copies::of(shared, 0, &connection.session, framing, &mut met);
             if let Some(seq) = kept
                 && !connection.socket.has_room(now, copies.bytes())
             {

@@ -32,18 +32,26 @@ pub fn close(code: u16, reason: &str) -> Vec<u8> {
     out
 }
 
+/// First bytes of characters some of which are escaped: control characters, `"`, `\`, and the lead bytes of U+2000–2FFF,
+/// U+F000–FFFF and of what UTF-16 writes as two surrogates.
+const MAY_BE_ESCAPED: [bool; 256] = {
+    let mut may = [false; 256];
+    let mut byte = 0;
+    while byte < may.len() {
+        may[byte] = byte < 0x20 || byte == 0x22 || byte == 0x5C || byte == 0xE2 || byte >= 0xEF;
+        byte += 1;
+    }
+    may
+};
+
 /// JSON text of a string, in which all that sockjs-client calls escapable is escaped: proxies and old browsers change
 /// or drop such characters.
 fn quote_into(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
     let bytes = text.as_bytes();
     let (mut copied, mut at) = (0, 0);
-    while let Some(&byte) = bytes.get(at) {
-        // Lead bytes of U+2000–2FFF, U+F000–FFFF and of what UTF-16 writes as two surrogates.
-        if byte >= 0x20 && !matches!(byte, b'"' | b'\\' | 0xE2 | 0xEF..) {
-            at += 1;
-            continue;
-        }
+    loop {
+        at += bytes.iter().skip(at).take_while(|byte| !MAY_BE_ESCAPED[usize::from(**byte)]).count();
         let Some(char) = text.get(at..).and_then(|rest| rest.chars().next()) else { break };
         let width = char.len_utf8();
         if is_escapable(char) {

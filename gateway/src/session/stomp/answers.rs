@@ -7,7 +7,7 @@ use holdfast_protocol::dialect::stomp::{Body, Message, message};
 use holdfast_protocol::wire::Content;
 use serde_json::json;
 
-use super::subscriptions::Hears;
+use super::listener::Hears;
 use crate::session::Session;
 use crate::session::action::{Action, Actions};
 use crate::session::event::{Failure, Outcome};
@@ -62,9 +62,11 @@ impl Session {
     /// Says something to each subscription that hears the user's own messages of this name.
     fn say_to_own(&mut self, name: &str, payload: &Bytes, content: Option<Content>, actions: &mut Actions) {
         let Some(stomp) = &self.stomp else { return };
-        let heard = stomp.subscriptions.iter().filter(|subscription| subscription.hears() == (Hears::Own, name));
-        let heard: Vec<_> =
-            heard.map(|subscription| (subscription.id().to_owned(), subscription.destination().to_owned())).collect();
+        let heard =
+            stomp.subscriptions.iter().filter(|subscription| subscription.listener.hears() == (Hears::Own, name));
+        let heard: Vec<_> = heard
+            .map(|subscription| (subscription.listener.id().to_owned(), subscription.listener.destination().to_owned()))
+            .collect();
         for (id, destination) in &heard {
             self.say((id, destination), payload, content, actions);
         }

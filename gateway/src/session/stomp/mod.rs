@@ -7,6 +7,7 @@
 
 mod answers;
 mod destination;
+mod listener;
 mod said;
 mod subscriptions;
 mod upstream;
@@ -21,8 +22,8 @@ use holdfast_protocol::dialect::{is_device, is_user};
 use holdfast_protocol::position::{Position, Recovery, Start};
 use smallvec::SmallVec;
 
+pub use self::listener::{Heard, Listener, Variant};
 use self::subscriptions::Subscription;
-pub use self::subscriptions::Variant;
 use self::upstream::Transactions;
 use super::action::{Action, Actions};
 use super::id::{Id, said_of};

@@ -1,4 +1,4 @@
-//! Who listens to what: SUBSCRIBE, UNSUBSCRIBE, and which frames a delivery becomes.
+//! Who listens to what: SUBSCRIBE, UNSUBSCRIBE, and what is owed for what was heard.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -8,9 +8,10 @@ use holdfast_protocol::close::Close;
 use holdfast_protocol::dialect::json::ErrorCode;
 use holdfast_protocol::dialect::stomp::{Command, Frame, Version};
 use holdfast_protocol::position::{Position, Recovery, Start};
-use holdfast_protocol::wire::{Delivery, Target};
+use holdfast_protocol::wire::Delivery;
 
 use super::destination::Destination;
+use super::listener::{Ack, Heard, Hears, Listener, Variant};
 use crate::clock::Now;
 use crate::session::action::{Action, Actions};
 use crate::session::event::Failure;
@@ -25,144 +26,31 @@ const OWED_MAX: usize = 1024;
 /// Headers by which clients of other brokers ask for a subscription that outlives the connection.
 const DURABLE: [&str; 5] =
     ["durable", "x-durable", "durable-subscription-name", "activemq.subscriptionName", "persistent"];
-/// Where a message of the user's own is heard that names no destination.
-const OWN_DEFAULT: &str = "/queue/messages";
 
-/// One SUBSCRIBE. All that a delivery is compared with lies in one piece: this is walked for each member of a room.
+/// One SUBSCRIBE.
 #[derive(Debug)]
 pub(super) struct Subscription {
-    /// Its id, and behind it the destination as the client named it, whose end says what is heard.
-    names: Box<str>,
-    destination_at: usize,
-    heard_at: usize,
-    hears: Hears,
-    ack: Ack,
+    pub(super) listener: Listener,
     /// Acknowledgements that senders wait for, oldest first, where one acknowledges all before it.
     owed: VecDeque<Box<str>>,
 }
 
-/// What a subscription hears.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Hears {
-    /// A room.
-    Room,
-    /// The user's own messages of one name.
-    Own,
-}
-
-impl Subscription {
-    /// To the room or the user's own messages of this name, with which the destination ends.
-    fn new(id: &str, destination: &str, hears: Hears, name: &str, ack: Ack) -> Self {
-        let names: Box<str> = [id, destination].concat().into();
-        let heard_at = names.len().saturating_sub(name.len());
-        Self { destination_at: id.len(), heard_at, names, hears, ack, owed: VecDeque::new() }
-    }
-
-    pub(super) fn id(&self) -> &str {
-        self.names.get(..self.destination_at).unwrap_or_default()
-    }
-
-    /// As the client named it.
-    pub(super) fn destination(&self) -> &str {
-        self.names.get(self.destination_at..).unwrap_or_default()
-    }
-
-    /// What it hears, and by which name.
-    pub(super) fn hears(&self) -> (Hears, &str) {
-        (self.hears, self.names.get(self.heard_at..).unwrap_or_default())
-    }
-}
-
-/// How the client acknowledges messages.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ack {
-    Auto,
-    /// Each ACK is for all messages up to that one.
-    Cumulative,
-    Individual,
-}
-
-impl Ack {
-    fn read(header: Option<&str>) -> Self {
-        match header {
-            Some("client") => Self::Cumulative,
-            Some("client-individual") => Self::Individual,
-            _ => Self::Auto,
-        }
-    }
-}
-
-/// One MESSAGE that a delivery becomes for a client. Clients number their subscriptions alike, so that few differ.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Variant<'a> {
-    /// What the client speaks.
-    pub version: Version,
-    /// The subscription's id.
-    pub subscription: &'a str,
-    /// The destination the client sees.
-    pub destination: &'a str,
-    /// The client acknowledges it.
-    pub ack: bool,
-}
-
-/// By what a delivery is heard.
-#[derive(Clone, Copy)]
-struct Heard<'a> {
-    room: Option<&'a str>,
-    /// To everybody: also by whoever has subscribed to exactly its destination.
-    all: bool,
-    /// The destination that the sender names.
-    named: Option<&'a str>,
-}
-
-impl<'a> Heard<'a> {
-    fn of(delivery: &'a Delivery, target: usize) -> Self {
-        let (room, all) = match delivery.targets.get(target) {
-            Some(Target::Room(room)) => (Some(room.as_str()), false),
-            Some(Target::All) => (None, true),
-            _ => (None, false),
-        };
-        Self { room, all, named: delivery.destination.as_deref() }
-    }
-
-    fn by(self, subscription: &Subscription) -> bool {
-        match (subscription.hears(), self.room) {
-            ((Hears::Room, name), Some(room)) => *name == *room,
-            ((Hears::Own, name), None) => *name == *self.own(),
-            ((Hears::Room, _), None) => self.all && self.named == Some(subscription.destination()),
-            ((Hears::Own, _), Some(_)) => false,
-        }
-    }
-
-    fn own(self) -> &'a str {
-        self.named.map_or(OWN_DEFAULT, |name| name.strip_prefix("/user").unwrap_or(name))
-    }
-}
-
 impl Session {
-    /// The frames that a delivery becomes, in dialect `stomp`, by way of its target with this index: one for each
-    /// subscription that hears it.
-    pub fn variants<'a>(&'a self, delivery: &'a Delivery, target: usize) -> impl Iterator<Item = Variant<'a>> + 'a {
-        let heard = Heard::of(delivery, target);
+    /// The client's subscriptions, in dialect `stomp`: what a delivery may become a frame for.
+    pub fn variants(&self) -> impl Iterator<Item = Variant<'_>> {
         let (version, subscriptions) = match (&self.stomp, &self.state) {
             (Some(stomp), State::Open) => (stomp.version, stomp.subscriptions.as_slice()),
             _ => (Version::V1_2, &[][..]),
         };
-        let hearing = subscriptions.iter().filter(move |subscription| heard.by(subscription));
-        hearing.map(move |subscription| Variant {
-            version,
-            subscription: subscription.id(),
-            destination: heard.named.filter(|_| heard.room.is_some()).unwrap_or_else(|| subscription.destination()),
-            ack: subscription.ack != Ack::Auto,
-        })
+        subscriptions.iter().map(move |subscription| Variant { version, listener: &subscription.listener })
     }
 
     /// The delivery's sender waits for an acknowledgement of this client's.
     pub fn owes(&mut self, delivery: &Delivery, target: usize) {
         let heard = Heard::of(delivery, target);
         let subscriptions = self.stomp.iter_mut().flat_map(|stomp| &mut stomp.subscriptions);
-        for subscription in subscriptions.filter(|subscription| subscription.ack == Ack::Cumulative) {
-            if heard.by(subscription) {
+        for subscription in subscriptions.filter(|subscription| subscription.listener.ack() == Ack::Cumulative) {
+            if heard.by(&subscription.listener) {
                 if subscription.owed.len() >= OWED_MAX {
                     subscription.owed.pop_front();
                 }
@@ -178,7 +66,7 @@ impl Session {
         let named = frame.header("subscription");
         let subscriptions = self.stomp.iter_mut().flat_map(|stomp| &mut stomp.subscriptions);
         let mut settled = Vec::new();
-        for subscription in subscriptions.filter(|known| named.is_none_or(|named| *known.id() == *named)) {
+        for subscription in subscriptions.filter(|known| named.is_none_or(|named| *known.listener.id() == *named)) {
             if let Some(at) = subscription.owed.iter().position(|owed| **owed == *id) {
                 settled.extend(subscription.owed.drain(..=at).map(String::from));
             }
@@ -203,8 +91,8 @@ impl Session {
             let message = "SUBSCRIBE needs a destination and an id";
             return self.stomp_end(receipt, ErrorCode::BadMessage, message, Close::Protocol, actions);
         };
-        match stomp.subscriptions.iter().find(|known| *known.id() == *id) {
-            Some(known) if *known.destination() == *destination => return self.ok(receipt, actions),
+        match stomp.subscriptions.iter().find(|known| *known.listener.id() == *id) {
+            Some(known) if *known.listener.destination() == *destination => return self.ok(receipt, actions),
             Some(_) => {
                 let message = "the id has another destination";
                 return self.stomp_end(receipt, ErrorCode::BadMessage, message, Close::Protocol, actions);
@@ -230,10 +118,10 @@ impl Session {
         };
         let since = frame.header("since");
         // Only the first subscription to a room can begin in the past: others have heard what came since.
-        let is_heard = stomp.subscriptions.iter().any(|known| known.hears() == (hears, &*name));
-        let subscription = Subscription::new(id, destination, hears, &name, Ack::read(frame.header("ack")));
+        let is_heard = stomp.subscriptions.iter().any(|known| known.listener.hears() == (hears, &*name));
+        let listener = Listener::new(id, destination, hears, &name, Ack::read(frame.header("ack")));
         if let Some(stomp) = &mut self.stomp {
-            stomp.subscriptions.push(subscription);
+            stomp.subscriptions.push(Subscription { listener, owed: VecDeque::new() });
         }
         let room = (hears == Hears::Room).then_some(name);
         let lost = Start { position: None, recovery: Some(Recovery::Lost { first: None }) };
@@ -281,8 +169,8 @@ impl Session {
         let Some(stomp) = &mut self.stomp else { return };
         let (id, destination) = (frame.header("id"), frame.header("destination"));
         let at = match (id, destination) {
-            (Some(id), _) => stomp.subscriptions.iter().position(|known| *known.id() == *id),
-            (None, Some(name)) => stomp.subscriptions.iter().position(|known| *known.destination() == *name),
+            (Some(id), _) => stomp.subscriptions.iter().position(|known| *known.listener.id() == *id),
+            (None, Some(name)) => stomp.subscriptions.iter().position(|known| *known.listener.destination() == *name),
             (None, None) => {
                 let message = "UNSUBSCRIBE needs an id";
                 return self.stomp_end(receipt, ErrorCode::BadMessage, message, Close::Protocol, actions);
@@ -290,8 +178,8 @@ impl Session {
         };
         let ended = at.map(|at| stomp.subscriptions.remove(at));
         if let Some(ended) = ended
-            && stomp.subscriptions.iter().all(|other| other.hears() != ended.hears())
-            && let (Hears::Room, room) = ended.hears()
+            && stomp.subscriptions.iter().all(|other| other.listener.hears() != ended.listener.hears())
+            && let (Hears::Room, room) = ended.listener.hears()
         {
             self.end_membership(room, actions);
         }

@@ -3,6 +3,7 @@
 mod destinations;
 mod upstream;
 
+use crate::session::Heard;
 use std::time::Duration;
 
 use holdfast_protocol::dialect::Dialect;
@@ -363,9 +364,10 @@ fn a_delivery_becomes_a_frame_for_each_subscription_that_hears_it() {
         (message(Target::All, Some("/topic/chat/1")), &["sub-0 /topic/chat/1"]),
         (message(Target::User("ana".into()), Some("/topic/chat/1")), &[]),
     ] {
-        let variants = bench.session.variants(&delivery, 0);
-        let shown: Vec<String> = variants
-            .map(|v| format!("{} {}{}", v.subscription, v.destination, if v.ack { " ack" } else { "" }))
+        let heard = Heard::of(&delivery, 0);
+        let listeners = bench.session.variants().map(|variant| variant.listener).filter(|known| heard.by(known));
+        let shown: Vec<String> = listeners
+            .map(|l| format!("{} {}{}", l.id(), heard.shown(l), if l.acknowledges() { " ack" } else { "" }))
             .collect();
         assert_eq!(shown, expected, "{delivery:?}");
     }
