@@ -30,6 +30,10 @@ const BATCH: usize = 64;
 /// How long a close handshake may take, milliseconds; then the connection is dropped.
 pub const CLOSE_WAIT_MS: u64 = 5_000;
 
+/// A ping that is later than this, milliseconds, tells of a gateway that stood still: each connection is visited once a
+/// second.
+const LATE_MS: u64 = 1_500;
+
 /// What an endpoint lets a connection do, as the socket needs it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -350,6 +354,11 @@ impl Socket for Connection {
             return None;
         }
         let heartbeat_ms = u64::from(self.terms.limits.heartbeat_ms);
+        if now.ms.saturating_sub(self.pinged_ms) > heartbeat_ms + LATE_MS {
+            // No ping has left when it was due: it is we who stood still. What the client said meanwhile is not read
+            // yet, and it could not answer what it was not asked.
+            self.heard_ms = self.heard_ms.max(now.ms.saturating_sub(heartbeat_ms));
+        }
         if now.ms.saturating_sub(self.heard_ms) > heartbeat_ms * 5 / 2 {
             return Some(Close::Silent);
         }

@@ -185,10 +185,36 @@ fn silence_is_noticed_and_any_byte_is_life() {
         let before = scene.cells.received_bytes.value();
         client.send(&[0x8a]).await;
         host.until("the byte", |_| scene.cells.received_bytes.value() > before).await;
-        host.advance(heartbeat * 5 / 2);
+        for _ in 0..2 {
+            host.advance(heartbeat);
+            assert_eq!(tick(), None);
+        }
+        host.advance(heartbeat / 2);
         assert_eq!(tick(), None);
         host.advance(1);
         assert_eq!(tick(), Some(Close::Silent));
+    });
+}
+
+#[test]
+fn a_gateway_that_stood_still_asks_before_it_calls_a_client_silent() {
+    run(async {
+        let scene = Scene::new();
+        let mut client = scene.open().await;
+        let host = &scene.host;
+        let heartbeat = u64::from(HEARTBEAT_MS);
+        let tick = || host.only(|connection| (connection.tick(host.now()), connection.flush(host.now())).0);
+
+        host.advance(heartbeat * 100);
+        assert_eq!(tick(), None);
+        assert_eq!(client.frame().await, (0x89, Vec::new()));
+
+        host.advance(heartbeat);
+        assert_eq!(tick(), None);
+        host.advance(heartbeat / 2);
+        assert_eq!(tick(), None);
+        host.advance(1);
+        assert_eq!(tick(), Some(Close::Silent), "not for ever");
     });
 }
 
