@@ -1,4 +1,5 @@
-//! The demo page and the examples in headless Chromium: gets the browser, then runs the driver in `tests/conformance`.
+//! The demo page and the examples in headless Chromium: gets the browser, then runs the driver in `tests/conformance`, which
+//! looks for a Firefox by itself.
 
 use super::Outcome;
 use crate::{SKIPPED, run, test};

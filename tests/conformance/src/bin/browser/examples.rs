@@ -1,4 +1,4 @@
-//! The front ends of `examples/`, unchanged, in Chromium, against two gateways behind a round-robin balancer, with each of
+//! The front ends of `examples/`, unchanged, in a browser, against two gateways behind a round-robin balancer, with each of
 //! their services.
 
 use std::collections::BTreeMap;
@@ -132,7 +132,7 @@ async fn chat(browser: &mut Browser, tools: &Tools, service: &str) -> anyhow::Re
     for tab in tabs {
         browser.close(tab).await?;
     }
-    holds(&format!("the chat of the articles, unchanged, with {service}"));
+    holds(&format!("{}: the chat of the articles, unchanged, with {service}", browser.name()));
     Ok(1)
 }
 
@@ -197,6 +197,6 @@ async fn notifications(browser: &mut Browser, tools: &Tools) -> anyhow::Result<u
         browser.becomes(&tab, shown, &json!(lines)).await?;
         browser.close(tab).await?;
     }
-    holds("the notifications of the articles, unchanged, with notify.py and notify.mjs");
+    holds(&format!("{}: the notifications of the articles, unchanged, with notify.py and notify.mjs", browser.name()));
     Ok(1)
 }
