@@ -66,14 +66,16 @@ async fn run(wanted: &[String]) -> anyhow::Result<String> {
     let cluster = common(Cluster::builder().open_bus())
         .routers(2)
         .gateways(2)
-        // The loss of heart-beats is to be seen within seconds.
-        .gateway_setting("HOLDFAST_SESSION__HEARTBEAT", "1s")
+        // Polls that are held end within the programs' patience, and a program that gets no time for seconds stays.
+        .gateway_setting("HOLDFAST_SESSION__HEARTBEAT", "5s")
         .gateway_setting("HOLDFAST_STOMP_RELAY__LISTEN", "127.0.0.1:0")
         .gateway_setting("HOLDFAST_STOMP_RELAY__LOGIN", "spring")
         .gateway_setting("HOLDFAST_STOMP_RELAY__PASSCODE", PASSCODE)
         .start()
         .await;
-    let stalling = Arc::new(Proxy::start(cluster.gateway(0).listen()).await);
+    // The loss of heart-beats is to be seen within seconds.
+    let hasty = Cluster::builder().open_bus().gateway_setting("HOLDFAST_SESSION__HEARTBEAT", "1s").start().await;
+    let stalling = Arc::new(Proxy::start(hasty.gateway(0).listen()).await);
     let _service = service::start(cluster.service().await, Arc::clone(&stalling)).await;
     let secure = common(Cluster::builder().open_bus()).gateways(2).tls().start().await;
     let _secure_service = service::start(secure.service().await, Arc::clone(&stalling)).await;

@@ -8,7 +8,7 @@
 //! | `unacked.<room>` | the same for a payload that nobody will acknowledge: it waits for that no longer than a moment |
 //! | `hex` | the payload in hex, to the sender |
 //! | `kick` | the connection is ended with 4100 |
-//! | `stall`, `heal` | the network in front of the first gateway holds all bytes, and lets them go |
+//! | `stall`, `heal` | the network in front of a gateway that beats each second holds all bytes, and lets them go |
 //!
 //! What comes to endpoint `echo` goes back to its sender, and whoever connects as `closer` is sent away with 3000.
 //!
