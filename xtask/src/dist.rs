@@ -1,10 +1,9 @@
 //! `cargo xtask dist`: what a release consists of, such that who builds the same commit with the same compiler gets the
 //! same bytes: an archive of the programs, what is in them (an SBOM), and the sums of both.
 
-mod archive;
 mod sbom;
 
-use self::archive::Entry;
+use crate::archive::{self, Entry};
 use crate::{run, workspace};
 use anyhow::{Context, Result};
 use clap::Args;

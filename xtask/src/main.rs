@@ -2,6 +2,7 @@
 //!
 //! Runs other programs and reads files of this repository; knows nothing of what the products do inside.
 
+mod archive;
 mod bench;
 mod check;
 mod dist;

@@ -8,23 +8,23 @@ use tar::{Builder, EntryType, Header};
 
 /// A file of an archive.
 #[derive(Debug, Clone)]
-pub(super) struct Entry {
+pub(crate) struct Entry {
     /// Below the archive's one folder.
-    pub(super) path: String,
+    pub(crate) path: String,
     bytes: Vec<u8>,
     executable: bool,
 }
 
 impl Entry {
     /// A file that is there.
-    pub(super) fn read(file: &Path, path: String, executable: bool) -> Result<Self> {
+    pub(crate) fn read(file: &Path, path: String, executable: bool) -> Result<Self> {
         let bytes = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
         Ok(Self { path, bytes, executable })
     }
 }
 
 /// All of them below `folder`, sorted, owned by root, of this time.
-pub(super) fn pack(folder: &str, mut entries: Vec<Entry>, time_s: u64) -> Result<Vec<u8>> {
+pub(crate) fn pack(folder: &str, mut entries: Vec<Entry>, time_s: u64) -> Result<Vec<u8>> {
     entries.sort_by(|a, b| a.path.cmp(&b.path));
     // No time and no name in the head of gzip itself, and the same "operating system" everywhere.
     let gzip = GzBuilder::new().mtime(0).operating_system(255).write(Vec::new(), Compression::best());
