@@ -115,7 +115,7 @@ pub trait Socket {
         Written::Not
     }
 
-    /// Whether [`Self::write_run`] may take something now: nothing waits, and frames are wanted as they are.
+    /// Whether [`Self::write_run`] may take something now: nothing waits.
     fn takes_runs(&self) -> bool {
         false
     }

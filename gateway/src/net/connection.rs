@@ -276,7 +276,7 @@ impl Socket for Connection {
     }
 
     fn takes_runs(&self) -> bool {
-        self.takes_past() && self.terms.limits.framing == Framing::Plain
+        self.takes_past()
     }
 
     fn write_run(&mut self, now: Now, run: &Run) -> Taken {

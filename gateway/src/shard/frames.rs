@@ -136,15 +136,15 @@ impl Copies {
     }
 }
 
-/// The frame of a delivery that each member of its only target gets who speaks this dialect; `None` in dialect `stomp`,
-/// where it depends on the member.
-pub(super) fn frame_of(shared: &SharedDelivery, dialect: Dialect) -> Option<Bytes> {
+/// The frame of a delivery that each member of its only target gets who speaks this dialect in this framing; `None` in
+/// dialect `stomp`, where it depends on the member, and where the framing has no place for it.
+pub(super) fn frame_of(shared: &SharedDelivery, dialect: Dialect, framing: Framing) -> Option<Bytes> {
     let form = match dialect {
         Dialect::Json => shared.json(0, json_of),
         Dialect::Bare => shared.bare(bare_of),
         Dialect::Stomp => return None,
     };
-    form.frame(Framing::Plain, sockjs_of)
+    form.frame(framing, sockjs_of)
 }
 
 fn json_of(delivery: &Delivery, room: Option<&str>) -> Bytes {

@@ -18,7 +18,7 @@ use super::table::{Binding, CLEAN};
 use crate::clock::Now;
 use crate::link::SharedDelivery;
 use crate::metrics::Reach;
-use crate::socket::{Class, OWN_STREAM, Outgoing, Run, Socket, Taken};
+use crate::socket::{Class, Framing, OWN_STREAM, Outgoing, Run, Socket, Taken};
 
 /// Payload bytes of a row: what is written at once, and copied once for that. How many deliveries it has is bounded by
 /// what the turn has.
@@ -60,28 +60,34 @@ fn is_plain(shared: &SharedDelivery) -> bool {
         && shared.trace.is_none()
 }
 
-/// The row as frames, once for each dialect that somebody speaks.
+/// In which form a connection gets messages.
+type Form = (Dialect, Framing);
+
+/// The row as frames, once for each form that somebody gets; `None` where that differs from member to member, or has no
+/// place for what is not text.
 struct Runs<'a> {
     deliveries: &'a [Arc<SharedDelivery>],
     scope: u32,
-    json: Option<Run>,
-    bare: Option<Run>,
+    made: SmallVec<[(Form, Option<Run>); 2]>,
 }
 
 impl Runs<'_> {
-    fn of(&mut self, dialect: Dialect) -> Option<&Run> {
-        let slot = match dialect {
-            Dialect::Json => &mut self.json,
-            Dialect::Bare => &mut self.bare,
-            Dialect::Stomp => return None,
-        };
+    fn of(&mut self, form: Form) -> Option<&Run> {
+        let known = self.made.iter().position(|(known, _)| *known == form);
+        let place = known.unwrap_or_else(|| {
+            self.made.push((form, self.make(form)));
+            self.made.len() - 1
+        });
+        self.made.get(place)?.1.as_ref()
+    }
+
+    fn make(&self, (dialect, framing): Form) -> Option<Run> {
         let class = Class::Message { scope: self.scope, expires_ms: None, key: None, kept: None };
-        Some(slot.get_or_insert_with(|| {
-            let mut run = Run::default();
-            let frames = self.deliveries.iter().filter_map(|shared| frame_of(shared, dialect));
-            frames.for_each(|frame| run.push(Outgoing { frame, class: class.clone() }));
-            run
-        }))
+        let mut run = Run::default();
+        for shared in self.deliveries {
+            run.push(Outgoing { frame: frame_of(shared, dialect, framing)?, class: class.clone() });
+        }
+        Some(run)
     }
 }
 
@@ -147,7 +153,7 @@ impl<S: Socket> Shard<S> {
         let is_room = share.scope != OWN_STREAM;
         let reach = if is_room { Reach::Room } else { Reach::User };
         let mut fans: Vec<_> = deliveries.iter().map(|shared| self.begin(now, shared, false)).collect();
-        let mut runs = Runs { deliveries, scope: share.scope, json: None, bare: None };
+        let mut runs = Runs { deliveries, scope: share.scope, made: SmallVec::new() };
         let (mut whole, mut place) = (0, 0);
         loop {
             let names = if is_room { &self.table.rooms } else { &self.table.users };
@@ -158,8 +164,8 @@ impl<S: Socket> Shard<S> {
                 break;
             }
             place += ahead.len();
-            for (index, dialect) in ahead {
-                let taken = self.write_run(now, dialect.and_then(|dialect| runs.of(dialect)), index);
+            for (index, form) in ahead {
+                let taken = self.write_run(now, form.and_then(|form| runs.of(form)), index);
                 self.cells.deliveries[reach as usize].add(taken.frames as u64);
                 if taken.waits {
                     self.mark_dirty(index);
@@ -177,8 +183,8 @@ impl<S: Socket> Shard<S> {
         }
     }
 
-    /// The dialect of a connection that may have a row as it is.
-    fn hears_rows_in(&self, index: u32) -> Option<Dialect> {
+    /// The form in which a connection may have a row as it is.
+    fn hears_rows_in(&self, index: u32) -> Option<Form> {
         let connection = self.table.get(index)?;
         let may_have_it = !connection.closing
             && matches!(connection.binding, Binding::Bound { .. })
@@ -186,7 +192,7 @@ impl<S: Socket> Shard<S> {
             && connection.gap_queued == 0
             && !connection.session.is_paused()
             && connection.socket.takes_runs();
-        may_have_it.then(|| connection.session.dialect())
+        may_have_it.then(|| (connection.session.dialect(), connection.socket.framing()))
     }
 
     fn write_run(&mut self, now: Now, run: Option<&Run>, index: u32) -> Taken {

@@ -31,7 +31,7 @@ use crate::handshake::{Admission, Endpoint, Rules};
 use crate::link::{ConnRef, Granted, JoinFor, Key, ReceiptRef, Replay, SharedCommand, SharedDelivery, ToHub, ToShard};
 use crate::metrics::{Drop as DropReason, Transport};
 use crate::session::Incoming;
-use crate::socket::{Outgoing, Pushed, Run, Socket, Taken, Written};
+use crate::socket::{Framing, Outgoing, Pushed, Run, Socket, Taken, Written};
 
 /// What a client has got, and how much its socket takes.
 #[derive(Debug, Default)]
@@ -45,6 +45,7 @@ struct Wire {
     /// Runs that were written, and how many frames of one it takes at most, where that is bounded.
     runs: usize,
     run_max: Option<usize>,
+    framing: Framing,
     /// What the queue says of kept messages that gave way.
     behind: Vec<(u32, NonZeroU64)>,
     closed: Option<(u16, String)>,
@@ -126,6 +127,10 @@ impl Socket for FakeSocket {
 
     fn queued_bytes(&self) -> usize {
         self.0.borrow().queued.iter().map(Bytes::len).sum()
+    }
+
+    fn framing(&self) -> Framing {
+        self.0.borrow().framing
     }
 }
 

@@ -133,3 +133,30 @@ fn dialects_get_a_row_each_in_its_own_form() {
     assert_eq!((runs(&a), runs(&plain)), (1, 1));
     assert_eq!(plain.seen(), [json!(1), json!(2), json!(3)]);
 }
+
+#[test]
+fn a_row_is_framed_as_the_connection_wants_it_where_all_of_it_can_be() {
+    let (mut scene, [_, framed]) = two_members();
+    wire(&framed).framing = Framing::SockJs;
+    let plain = scene.pending_in(Dialect::Bare, Some(Identity::unsigned("eve", None)));
+    scene.hub_agrees();
+    wire(&plain).framing = Framing::SockJs;
+    let texts = |client: &Client| {
+        let frames = std::mem::take(&mut wire(client).written);
+        frames.iter().map(|frame| String::from_utf8_lossy(payload(frame)).into_owned()).collect::<Vec<_>>()
+    };
+
+    scene.row(1..4);
+    scene.ends_turn();
+    for number in 1..4 {
+        scene.next(user("eve"), number, |delivery| {
+            delivery.content = if number == 2 { Content::Binary } else { Content::Json };
+        });
+    }
+    scene.ends_turn();
+
+    assert_eq!(runs(&framed), 1);
+    let texts_of_framed = texts(&framed);
+    assert!(texts_of_framed.len() == 3 && texts_of_framed.iter().all(|text| text.starts_with("a[\"{")));
+    assert_eq!((runs(&plain), texts(&plain)), (0, vec![r#"a["1"]"#.to_owned(), r#"a["3"]"#.to_owned()]));
+}
