@@ -92,6 +92,11 @@ impl Router {
             self.begun.clone_from(&self.mark);
         }
     }
+
+    /// Whether it has processed everything of this epoch from `from` on.
+    fn has_processed(&self, epoch: &Text, from: u64) -> bool {
+        self.begun.as_ref().is_some_and(|begun| begun.epoch == *epoch && begun.seq <= from)
+    }
 }
 
 impl Routers {
@@ -219,9 +224,9 @@ impl Routers {
         }
     }
 
-    /// Up to where in this epoch every copy of a kept message has reached this node, whichever router forwarded it;
-    /// `None` while a router that may have some under way cannot be counted on.
-    pub(super) fn confirmed(&self, now_ms: u64, epoch: &Text) -> Option<u64> {
+    /// Up to where in this epoch every copy of a kept message has reached this node, whichever router forwarded it, where
+    /// everything up to `from` has; `None` while a router that may have some under way cannot be counted on.
+    pub(super) fn confirmed(&self, now_ms: u64, epoch: &Text, from: u64) -> Option<u64> {
         if self.live_count(now_ms) == 0 {
             return None;
         }
@@ -230,7 +235,8 @@ impl Routers {
             // One that was live before the bus went away, and has not been heard since, is waited for as well.
             let was_live = router.state != RouterState::Joining || router.is_doubtful;
             if was_live && now_ms.saturating_sub(router.heard_ms) > RECENT_MS {
-                if self.live(now_ms).any(|other| other.owners.contains(id)) {
+                let is_owner = self.live(now_ms).any(|other| other.owners.contains(id));
+                if is_owner || !self.has_heir(router, epoch, from) {
                     // Nobody has taken its share yet, nor forwarded again what it may have left.
                     return None;
                 }
@@ -245,12 +251,21 @@ impl Routers {
         least
     }
 
+    /// Whether a router that has processed everything from `from` on was there for long enough after this one was last
+    /// heard to have taken its share.
+    fn has_heir(&self, gone: &Router, epoch: &Text, from: u64) -> bool {
+        self.routers.values().any(|router| {
+            router.state != RouterState::Joining
+                && router.section == gone.section
+                && router.heard_ms >= gone.heard_ms + LIVE_MS
+                && router.has_processed(epoch, from)
+        })
+    }
+
     /// Whether in each section a router has processed everything of this epoch from `from` on, so that what another
     /// leaves behind is in its hands.
     pub(super) fn has_followed(&self, now_ms: u64, epoch: &Text, from: u64) -> bool {
-        self.each_section_has(now_ms, |router| {
-            router.begun.as_ref().is_some_and(|begun| begun.epoch == *epoch && begun.seq <= from)
-        })
+        self.each_section_has(now_ms, |router| router.has_processed(epoch, from))
     }
 
     /// Whether in each section a router follows the stream of this epoch.

@@ -256,7 +256,7 @@ impl Hub {
             && now.ms + DOUBTED_MS >= self.kept.doubted_until_ms + REPEATED_MS
             && let Some(epoch) = self.kept.epoch.as_ref()
             && self.routers.has_followed(now.ms, epoch, self.kept.safe)
-            && let Some(safe) = self.routers.confirmed(now.ms, epoch)
+            && let Some(safe) = self.routers.confirmed(now.ms, epoch, self.kept.safe)
         {
             self.kept.safe = self.kept.safe.max(safe);
         }

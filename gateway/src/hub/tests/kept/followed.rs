@@ -91,6 +91,37 @@ fn a_silent_router_is_waited_for_until_another_has_taken_its_share() {
 }
 
 #[test]
+fn one_that_dies_soon_after_another_has_taken_nothing_of_its_share() {
+    let mut scene = Scene::member(10);
+    let works = |scene: &mut Scene, number, packet, seq, owners: &[u8]| {
+        let live = owners.iter().map(|number| router(*number)).collect();
+        let beat = RouterBeat { live, ..mark_of(number, 1, seq) };
+        scene.hub.on_router_beat(scene.now, &mut scene.edge, beat.encode());
+        scene.hub.note_safe(scene.now);
+        let packet = Packet { router: router(number), number: packet, term: 1, items: vec![] };
+        scene.bound(&NodeBound::Packet(packet));
+        scene.hub.note_safe(scene.now);
+    };
+    works(&mut scene, 1, 1, 10, &[1, 2]);
+    works(&mut scene, 2, 1, 10, &[1, 2]);
+    // Router 1 is dead, 12 was its to forward; router 2 lives on for a moment.
+    scene.now.ms += 300;
+    works(&mut scene, 2, 2, 15, &[1, 2]);
+    scene.now.ms += 2_800;
+    works(&mut scene, 3, 1, 20, &[3]);
+    scene.told_shards();
+    scene.joins(3, "r");
+    scene.acks(3, 1);
+    assert_eq!(scene.granted()[0].start.position, position(10), "12 is still to come");
+
+    scene.now.ms += 1_000;
+    works(&mut scene, 3, 2, 20, &[3]);
+    scene.serve(&Stream { messages: vec![(12, ROOM), (20, "hf.keep.room.other")], ..Stream::of_room(&[]) });
+
+    assert_eq!(scene.delivered(), (vec![12], 0));
+}
+
+#[test]
 fn each_section_has_its_own_routers_to_follow_the_stream() {
     let section = |number: u8| holdfast_protocol::token::partition_of_token(router(number).as_str()) % 2;
     let mut others = (2..).filter(|number| section(*number) != section(1));
