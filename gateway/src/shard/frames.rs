@@ -136,15 +136,23 @@ impl Copies {
     }
 }
 
-/// The frame of a delivery that each member of its only target gets who speaks this dialect in this framing; `None` in
-/// dialect `stomp`, where it depends on the member, and where the framing has no place for it.
-pub(super) fn frame_of(shared: &SharedDelivery, dialect: Dialect, framing: Framing) -> Option<Bytes> {
-    let form = match dialect {
-        Dialect::Json => shared.json(0, json_of),
-        Dialect::Bare => shared.bare(bare_of),
-        Dialect::Stomp => return None,
-    };
-    form.frame(framing, sockjs_of)
+/// The frame of a delivery that each member of its only target gets who speaks this dialect in this framing, in dialect
+/// `stomp` each who hears it as this variant; `None` where there is no such frame.
+pub(super) fn frame_of(
+    shared: &SharedDelivery,
+    dialect: Dialect,
+    framing: Framing,
+    variant: Option<Variant<'_>>,
+) -> Option<Bytes> {
+    match dialect {
+        Dialect::Json => shared.json(0, json_of).frame(framing, sockjs_of),
+        Dialect::Bare => shared.bare(bare_of).frame(framing, sockjs_of),
+        Dialect::Stomp => {
+            let variant = variant?;
+            let heard = Heard::of(&shared.delivery, 0);
+            shared.stomp(variant, |delivery| stomp_of(delivery, heard, variant)).form().frame(framing, sockjs_of)
+        }
+    }
 }
 
 fn json_of(delivery: &Delivery, room: Option<&str>) -> Bytes {

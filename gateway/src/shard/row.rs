@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use holdfast_protocol::dialect::Dialect;
+use holdfast_protocol::dialect::stomp::Version;
 use holdfast_protocol::wire::Target;
 use smallvec::SmallVec;
 
@@ -18,6 +19,7 @@ use super::table::{Binding, CLEAN};
 use crate::clock::Now;
 use crate::link::SharedDelivery;
 use crate::metrics::Reach;
+use crate::session::{Heard, Listener, Session, Variant};
 use crate::socket::{Class, Framing, OWN_STREAM, Outgoing, Run, Socket, Taken};
 
 /// Payload bytes of a row: what is written at once, and copied once for that. How many deliveries it has is bounded by
@@ -29,6 +31,8 @@ const WORTH_A_WRITE: usize = 16;
 /// Receivers looked at before the first of them is written to: their memory, which is not in the caches where there are
 /// many, is fetched for all at once and not for each behind the last one's system call.
 const LOOK_AHEAD: usize = 8;
+/// Kinds of receivers that get a row in one piece: names of STOMP subscriptions are the clients' to choose.
+const KINDS_MAX: usize = 8;
 
 /// Deliveries of the turn that may leave together: all plain, and for the same target.
 #[derive(Debug, Default)]
@@ -60,34 +64,89 @@ fn is_plain(shared: &SharedDelivery) -> bool {
         && shared.trace.is_none()
 }
 
-/// In which form a connection gets messages.
-type Form = (Dialect, Framing);
+/// A kind of receiver: all of a kind get the same bytes.
+struct Kind {
+    dialect: Dialect,
+    framing: Framing,
+    /// In dialect `stomp`: what it speaks, and the only subscription of its that hears the room.
+    hearing: Option<(Version, Listener)>,
+}
 
-/// The row as frames, once for each form that somebody gets; `None` where that differs from member to member, or has no
-/// place for what is not text.
+impl Kind {
+    fn is(&self, dialect: Dialect, framing: Framing, variant: Option<Variant<'_>>) -> bool {
+        self.dialect == dialect
+            && self.framing == framing
+            && match (&self.hearing, variant) {
+                (None, None) => true,
+                (Some((version, listener)), Some(variant)) => {
+                    *version == variant.version && listener == variant.listener
+                }
+                _ => false,
+            }
+    }
+}
+
+/// The row as frames, once for each kind of receiver that there is.
 struct Runs<'a> {
     deliveries: &'a [Arc<SharedDelivery>],
     scope: u32,
-    made: SmallVec<[(Form, Option<Run>); 2]>,
+    /// By what members of the room hear the row; what is for a user, each subscription hears by the message's destination.
+    heard: Option<Heard<'a>>,
+    /// `None` where the row is not all frames for that kind: SockJS carries text only.
+    kinds: SmallVec<[(Kind, Option<Run>); 2]>,
+    /// The kind of the receiver before: most are alike.
+    last: usize,
 }
 
-impl Runs<'_> {
-    fn of(&mut self, form: Form) -> Option<&Run> {
-        let known = self.made.iter().position(|(known, _)| *known == form);
-        let place = known.unwrap_or_else(|| {
-            self.made.push((form, self.make(form)));
-            self.made.len() - 1
-        });
-        self.made.get(place)?.1.as_ref()
+impl<'a> Runs<'a> {
+    fn new(deliveries: &'a [Arc<SharedDelivery>], scope: u32) -> Self {
+        let first = deliveries.first().filter(|_| scope != OWN_STREAM);
+        let heard = first.map(|shared| Heard::of(&shared.delivery, 0));
+        Self { deliveries, scope, heard, kinds: SmallVec::new(), last: 0 }
     }
 
-    fn make(&self, (dialect, framing): Form) -> Option<Run> {
+    /// Which run a receiver may have.
+    fn place_of(&mut self, session: &Session, framing: Framing) -> Option<usize> {
+        let dialect = session.dialect();
+        let variant = match dialect {
+            Dialect::Json | Dialect::Bare => None,
+            Dialect::Stomp => Some(self.only_variant(session)?),
+        };
+        let is = |(kind, _): &(Kind, Option<Run>)| kind.is(dialect, framing, variant);
+        if !self.kinds.get(self.last).is_some_and(is) {
+            self.last = match self.kinds.iter().position(is) {
+                Some(known) => known,
+                None if self.kinds.len() == KINDS_MAX => return None,
+                None => {
+                    let run = self.encode(dialect, framing, variant);
+                    let hearing = variant.map(|variant| (variant.version, variant.listener.clone()));
+                    self.kinds.push((Kind { dialect, framing, hearing }, run));
+                    self.kinds.len() - 1
+                }
+            };
+        }
+        Some(self.last)
+    }
+
+    fn only_variant<'b>(&self, session: &'b Session) -> Option<Variant<'b>> {
+        let heard = self.heard.as_ref()?;
+        let mut hearing = session.variants().filter(|variant| heard.by(variant.listener));
+        let only = hearing.next()?;
+        hearing.next().is_none().then_some(only)
+    }
+
+    fn encode(&self, dialect: Dialect, framing: Framing, variant: Option<Variant<'_>>) -> Option<Run> {
         let class = Class::Message { scope: self.scope, expires_ms: None, key: None, kept: None };
         let mut run = Run::default();
         for shared in self.deliveries {
-            run.push(Outgoing { frame: frame_of(shared, dialect, framing)?, class: class.clone() });
+            let frame = frame_of(shared, dialect, framing, variant)?;
+            run.push(Outgoing { frame, class: class.clone() });
         }
         Some(run)
+    }
+
+    fn get(&self, place: usize) -> Option<&Run> {
+        self.kinds.get(place)?.1.as_ref()
     }
 }
 
@@ -153,19 +212,19 @@ impl<S: Socket> Shard<S> {
         let is_room = share.scope != OWN_STREAM;
         let reach = if is_room { Reach::Room } else { Reach::User };
         let mut fans: Vec<_> = deliveries.iter().map(|shared| self.begin(now, shared, false)).collect();
-        let mut runs = Runs { deliveries, scope: share.scope, made: SmallVec::new() };
+        let mut runs = Runs::new(deliveries, share.scope);
         let (mut whole, mut place) = (0, 0);
         loop {
             let names = if is_room { &self.table.rooms } else { &self.table.users };
             let ahead = names.members(number).iter().skip(place).take(LOOK_AHEAD);
             let ahead: SmallVec<[_; LOOK_AHEAD]> =
-                ahead.map(|member| (member.connection, self.hears_rows_in(member.connection))).collect();
+                ahead.map(|member| (member.connection, self.run_for(&mut runs, member.connection))).collect();
             if ahead.is_empty() {
                 break;
             }
             place += ahead.len();
-            for (index, form) in ahead {
-                let taken = self.write_run(now, form.and_then(|form| runs.of(form)), index);
+            for (index, run) in ahead {
+                let taken = self.write_run(now, run.and_then(|run| runs.get(run)), index);
                 self.cells.deliveries[reach as usize].add(taken.frames as u64);
                 if taken.waits {
                     self.mark_dirty(index);
@@ -183,8 +242,8 @@ impl<S: Socket> Shard<S> {
         }
     }
 
-    /// The form in which a connection may have a row as it is.
-    fn hears_rows_in(&self, index: u32) -> Option<Form> {
+    /// The run for a connection that may have the row as it is.
+    fn run_for(&self, runs: &mut Runs<'_>, index: u32) -> Option<usize> {
         let connection = self.table.get(index)?;
         let may_have_it = !connection.closing
             && matches!(connection.binding, Binding::Bound { .. })
@@ -192,7 +251,7 @@ impl<S: Socket> Shard<S> {
             && connection.gap_queued == 0
             && !connection.session.is_paused()
             && connection.socket.takes_runs();
-        may_have_it.then(|| (connection.session.dialect(), connection.socket.framing()))
+        may_have_it.then(|| runs.place_of(&connection.session, connection.socket.framing()))?
     }
 
     fn write_run(&mut self, now: Now, run: Option<&Run>, index: u32) -> Taken {

@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use holdfast_protocol::wire::Text;
 
+use super::stomp::stomp_client;
 use super::*;
 use crate::metrics::Reach;
 
@@ -159,4 +160,58 @@ fn a_row_is_framed_as_the_connection_wants_it_where_all_of_it_can_be() {
     let texts_of_framed = texts(&framed);
     assert!(texts_of_framed.len() == 3 && texts_of_framed.iter().all(|text| text.starts_with("a[\"{")));
     assert_eq!((runs(&plain), texts(&plain)), (0, vec![r#"a["1"]"#.to_owned(), r#"a["3"]"#.to_owned()]));
+}
+
+/// Subscription and body of each MESSAGE.
+fn messages(client: &Client) -> Vec<String> {
+    let frames = wire(client).written.clone();
+    let text = |frame: &Bytes| String::from_utf8(payload(frame).to_vec()).expect("text");
+    let shown = |frame: String| {
+        let (head, body) = frame.split_once("\n\n").expect("a frame");
+        let id = head.lines().find_map(|line| line.strip_prefix("subscription:")).expect("a subscription");
+        format!("{id} {}", body.trim_end_matches('\0'))
+    };
+    frames.iter().map(|frame| shown(text(frame))).collect()
+}
+
+#[test]
+fn stomp_clients_get_a_row_as_their_subscriptions_say() {
+    let mut scene = Scene::new();
+    let subscribe = |id: &str| format!("SUBSCRIBE\nid:{id}\ndestination:/topic/r\n\n\0");
+    let one = ["x", "x", "y"].map(|id| stomp_client(&mut scene, &subscribe(id)));
+    let twice = stomp_client(&mut scene, &(subscribe("x") + &subscribe("y")));
+    let deaf = stomp_client(&mut scene, "");
+    scene.command(vec![Target::Connection(scene.id(&deaf))], Command::Join { room: "r".into() });
+    scene.receipt();
+    let filtered = scene.shard.cells().filtered.value();
+
+    scene.row(1..4);
+    scene.ends_turn();
+
+    assert_eq!(one.each_ref().map(runs), [1, 1, 1]);
+    assert_eq!(one.each_ref().map(messages), [["x 1", "x 2", "x 3"], ["x 1", "x 2", "x 3"], ["y 1", "y 2", "y 3"]]);
+    assert_eq!(wire(&one[0]).written[0].as_ptr(), wire(&one[1]).written[0].as_ptr(), "encoded once");
+    assert_eq!(
+        (runs(&twice), messages(&twice)),
+        (0, ["x 1", "y 1", "x 2", "y 2", "x 3", "y 3"].map(String::from).to_vec())
+    );
+    assert_eq!((runs(&deaf), wire(&deaf).written.len()), (0, 0));
+    assert_eq!(scene.shard.cells().filtered.value() - filtered, 3);
+    assert_eq!(scene.shard.cells().deliveries[Reach::Room as usize].value(), 12);
+}
+
+#[test]
+fn more_kinds_of_stomp_subscriptions_than_are_kept_get_all_the_same() {
+    let mut scene = Scene::new();
+    let ids: Vec<String> = (0..12).map(|number| format!("s{number}")).collect();
+    let subscribe = |id: &String| format!("SUBSCRIBE\nid:{id}\ndestination:/topic/r\n\n\0");
+    let clients: Vec<Client> = ids.iter().map(|id| stomp_client(&mut scene, &subscribe(id))).collect();
+
+    scene.row(1..4);
+    scene.ends_turn();
+
+    for (id, client) in ids.iter().zip(&clients) {
+        assert_eq!(messages(client), [1, 2, 3].map(|number| format!("{id} {number}")));
+    }
+    assert_eq!(clients.iter().map(runs).sum::<usize>(), 8);
 }

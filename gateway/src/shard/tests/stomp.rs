@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn stomp_client(scene: &mut Scene, frames: &str) -> Client {
+pub(super) fn stomp_client(scene: &mut Scene, frames: &str) -> Client {
     let client = scene.pending_in(Dialect::Stomp, Some(Identity::unsigned("ana", None)));
     let text = format!("CONNECT\naccept-version:1.2\n\n\0{frames}");
     scene.shard.receive(scene.now, client.key, Incoming::Text(&text));
