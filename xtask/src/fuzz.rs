@@ -29,7 +29,7 @@ pub(crate) struct FuzzArgs {
     /// Seconds for each target.
     #[arg(long, default_value_t = 60)]
     seconds: u64,
-    /// Afterwards, keep the fewest inputs that reach all that was reached, in fuzz/corpus/<target>.tar.gz.
+    /// Afterwards, keep the fewest inputs that reach all that was reached, in fuzz/corpus/TARGET.tar.gz.
     #[arg(long)]
     keep: bool,
 }
