@@ -23,7 +23,7 @@ pub(crate) struct AllArgs {
 /// Name in the record, and what is run. What wants silence most comes first.
 const RUNS: [(&str, &str); 22] = [
     ("fanout", "fanout --deliveries 200000"),
-    ("backlog", "fanout --pace backlog --deliveries 400000"),
+    ("backlog", "fanout --pace backlog --deliveries 2000000"),
     ("burst", "fanout --sockets 10 --pace burst --deliveries 1000000"),
     ("route", "route --rounds 2 --seconds 4 --messages 200000"),
     ("handshake", "handshake --rounds 2"),
@@ -52,7 +52,7 @@ const RUNS: [(&str, &str); 22] = [
     ("fanout, wss", "fanout --sockets 1000 --tls --pace single,backlog --deliveries 100000 --rounds 2"),
     (
         "fanout, by dialect",
-        "fanout --sockets 1000 --dialect json,bare,stomp,sockjs,stomp-sockjs --pace single,backlog --deliveries 150000 --rounds 3",
+        "fanout --sockets 1000 --dialect json,bare,stomp,sockjs,stomp-sockjs --pace single,backlog --deliveries 500000 --rounds 3",
     ),
     ("transports", "transports"),
     ("sessions", "sessions --rounds 2"),
