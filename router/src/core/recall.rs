@@ -39,6 +39,8 @@ pub(super) struct Step {
 #[derive(Debug, Default)]
 pub(super) struct Recall {
     steps: Vec<Step>,
+    /// Steps beyond the bound.
+    dropped: u64,
     /// Rooms that are gone as far as we know, and until when that is doubted.
     doubted: Option<(u64, Vec<Step>)>,
 }
@@ -90,13 +92,18 @@ impl Recall {
         self.steps.retain(|step| step.position.node != node);
     }
 
-    /// Notes a step; false where it is beyond the bound, so that its fact may be missing.
-    pub(super) fn note(&mut self, step: Step) -> bool {
-        let fits = self.steps.len() < STEPS_MAX;
-        if fits {
+    /// Notes a step. What is beyond the bound is dropped: its fact may be missing.
+    pub(super) fn note(&mut self, step: Step) {
+        if self.steps.len() < STEPS_MAX {
             self.steps.push(step);
+        } else {
+            self.dropped += 1;
         }
-        fits
+    }
+
+    /// Takes the number of steps that were dropped.
+    pub(super) const fn take_dropped(&mut self) -> u64 {
+        std::mem::replace(&mut self.dropped, 0)
     }
 
     /// The mirror is whole: the steps by which a key came to its first node or went from its last, in order of time.
@@ -148,7 +155,7 @@ mod tests {
     fn told(steps: &[Step], nodes_now: usize) -> Vec<(u64, bool)> {
         let mut recall = Recall::default();
         for step in steps {
-            assert!(recall.note(step.clone()));
+            recall.note(step.clone());
         }
         let told = recall.take(|_, _| nodes_now).iter().map(|step| (step.at_ms, step.is_there)).collect();
         assert!(recall.take(|_, _| nodes_now).is_empty(), "once");
@@ -175,6 +182,16 @@ mod tests {
     #[test]
     fn steps_of_one_moment_are_in_the_order_of_their_numbers() {
         assert_eq!(told(&[step(100, 1, 10, false), step(100, 1, 9, true)], 0), [(100, true), (100, false)]);
+    }
+
+    #[test]
+    fn there_is_a_bound_and_what_is_beyond_it_is_counted() {
+        let mut recall = Recall::default();
+        for number in 0..=STEPS_MAX as u64 {
+            recall.note(step(number, 1, number, number % 2 == 0));
+        }
+        assert_eq!((recall.take_dropped(), recall.take_dropped()), (1, 0));
+        assert_eq!(recall.take(|_, _| 0).len(), STEPS_MAX);
     }
 
     #[test]

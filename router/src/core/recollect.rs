@@ -44,9 +44,7 @@ impl Router {
             return;
         }
         let step = Step { at_ms: now.ms, kind, key: Box::from(key), is_there, position };
-        if !self.recall.note(step) {
-            self.tally.drop(Dropped::Fact, 1);
-        }
+        self.recall.note(step);
     }
 
     /// The mirror is whole for the first time: what happened shortly before is remembered as if we had been there. Where
@@ -73,7 +71,10 @@ impl Router {
                 }
             }
         }
+        let dropped = self.recall.take_dropped();
         if is_alone {
+            // Nobody else has them.
+            self.tally.drop(Dropped::Fact, dropped);
             self.presence.hold_off(now.ms + DOUBTED_MS);
             self.recall.doubt(now.ms + DOUBTED_MS, gone);
         }
