@@ -143,6 +143,11 @@ impl TestHost {
         self.with(0, work).expect("one connection")
     }
 
+    /// What the passing of time does to it.
+    fn tick(&self) -> Option<Close> {
+        self.only(|connection| (connection.tick(self.now()), connection.flush(self.now())).0)
+    }
+
     fn advance(&self, ms: u64) {
         self.0.ms.set(self.0.ms.get() + ms);
     }

@@ -172,12 +172,11 @@ fn silence_is_noticed_and_any_byte_is_life() {
         let mut client = scene.open().await;
         let host = &scene.host;
         let heartbeat = u64::from(HEARTBEAT_MS);
-        let tick = || host.only(|connection| (connection.tick(host.now()), connection.flush(host.now())).0);
 
         host.advance(heartbeat - 1);
-        assert_eq!((tick(), host.only(|connection| connection.queued_bytes())), (None, 0));
+        assert_eq!((host.tick(), host.only(|connection| connection.queued_bytes())), (None, 0));
         host.advance(1);
-        assert_eq!(tick(), None);
+        assert_eq!(host.tick(), None);
         assert_eq!(client.frame().await, (0x89, Vec::new()));
 
         // One byte of a frame is enough.
@@ -187,12 +186,12 @@ fn silence_is_noticed_and_any_byte_is_life() {
         host.until("the byte", |_| scene.cells.received_bytes.value() > before).await;
         for _ in 0..2 {
             host.advance(heartbeat);
-            assert_eq!(tick(), None);
+            assert_eq!(host.tick(), None);
         }
         host.advance(heartbeat / 2);
-        assert_eq!(tick(), None);
+        assert_eq!(host.tick(), None);
         host.advance(1);
-        assert_eq!(tick(), Some(Close::Silent));
+        assert_eq!(host.tick(), Some(Close::Silent));
     });
 }
 
@@ -203,18 +202,17 @@ fn a_gateway_that_stood_still_asks_before_it_calls_a_client_silent() {
         let mut client = scene.open().await;
         let host = &scene.host;
         let heartbeat = u64::from(HEARTBEAT_MS);
-        let tick = || host.only(|connection| (connection.tick(host.now()), connection.flush(host.now())).0);
 
         host.advance(heartbeat * 100);
-        assert_eq!(tick(), None);
+        assert_eq!(host.tick(), None);
         assert_eq!(client.frame().await, (0x89, Vec::new()));
 
         host.advance(heartbeat);
-        assert_eq!(tick(), None);
+        assert_eq!(host.tick(), None);
         host.advance(heartbeat / 2);
-        assert_eq!(tick(), None);
+        assert_eq!(host.tick(), None);
         host.advance(1);
-        assert_eq!(tick(), Some(Close::Silent), "not for ever");
+        assert_eq!(host.tick(), Some(Close::Silent), "not for ever");
     });
 }
 
