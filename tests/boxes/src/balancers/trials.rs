@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use holdfast_harness::{Client, To, eventually, wait};
-use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::{PER_ADDRESS, Setting};
@@ -87,9 +86,10 @@ async fn addresses(stage: &Stage, setting: &Setting) -> Result<()> {
     // The balancer may have asked the one that was full.
     while refusals < GATEWAYS {
         ensure!(crowd.len() <= GATEWAYS * PER_ADDRESS, "{} clients of one address, and no end", crowd.len());
-        match comes(setting).await {
-            Some(client) => crowd.push(client),
-            None => refusals += 1,
+        // One that speaks HTTP is refused by a status, one that does not by the end of the connection.
+        match setting.connect("crowd").try_connect().await {
+            Ok(Ok(client)) => crowd.push(client),
+            Ok(Err(_)) | Err(_) => refusals += 1,
         }
     }
     let full = setting.connect("crowd").status().await;
@@ -110,13 +110,6 @@ async fn addresses(stage: &Stage, setting: &Setting) -> Result<()> {
     }
     say(&format!("{}: clients' own addresses count: {came} of one, then no more; another is welcome", setting.name));
     Ok(())
-}
-
-/// One more of the crowd, if it is let in. A refusal before TLS is a panic in the harness; here it is an answer.
-async fn comes(setting: &Setting) -> Option<Client> {
-    let mut attempt = JoinSet::new();
-    attempt.spawn_local(setting.connect("crowd").try_open());
-    attempt.join_next().await?.ok()?.ok()
 }
 
 /// Old connections stay, new ones are taken.

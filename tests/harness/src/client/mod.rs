@@ -202,6 +202,20 @@ impl Connect {
         Ok(client)
     }
 
+    /// As [`Connect::try_open`], for where the connection may end before there is any answer.
+    ///
+    /// # Errors
+    /// The transport's; within, the answer, if it is another status than 101.
+    pub async fn try_connect(self) -> std::io::Result<Result<Client, Response>> {
+        let upgraded = self.attempt().await?;
+        if upgraded.response.status != 101 {
+            return Ok(Err(upgraded.response));
+        }
+        let client = Client::start(upgraded);
+        client.welcomed().await;
+        Ok(Ok(client))
+    }
+
     /// A client of dialect `json` after the upgrade, if there is one.
     ///
     /// # Errors
