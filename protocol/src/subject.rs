@@ -253,6 +253,16 @@ impl Subjects {
         subject
     }
 
+    /// Facts about users, for the routers themselves.
+    pub fn event_users(&self) -> String {
+        self.join("event.user.*.*")
+    }
+
+    /// Facts about rooms, for the routers themselves.
+    pub fn event_rooms(&self) -> String {
+        self.join("event.room.*.*")
+    }
+
     fn keyed(&self, middle: &str, key: &str) -> String {
         let mut subject = format!("{}.{middle}.", self.prefix);
         token::encode_into(key, &mut subject);

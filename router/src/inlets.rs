@@ -42,6 +42,8 @@ pub struct Inlets {
     rosters: Subscription,
     node_beats: Subscription,
     told: Subscription,
+    /// Facts of all routers, about users and about rooms.
+    facts: [Subscription; 2],
     pings: Subscription,
     ping_inbox: String,
     discovery: Vec<Subscription>,
@@ -107,6 +109,10 @@ impl Inlets {
             rosters: bus.subscribe(subjects.roster_all(), "rosters").await?,
             node_beats: bus.subscribe(subjects.beat_nodes(), "node_beats").await?,
             told: bus.subscribe(subjects.router(me), "reports").await?,
+            facts: [
+                bus.subscribe(subjects.event_users(), "facts").await?,
+                bus.subscribe(subjects.event_rooms(), "facts").await?,
+            ],
             pings: bus.subscribe(format!("{ping_inbox}.*"), "pings").await?,
             ping_inbox,
             discovery,
@@ -140,6 +146,10 @@ impl Inlets {
             reading.decoded("reports", RouterBound::decode(message.payload), Event::Told);
         });
         take(&mut self.pings, cx, internal, &mut found, |message| reading.pinged(&message));
+        budget = Budget::new();
+        for facts in &mut self.facts {
+            budget.take(facts, cx, internal, &mut found, |message| reading.told(&message));
+        }
         if let Some(work) = work
             && reading.bus.backlog() <= BACKLOG_MAX
         {
@@ -329,6 +339,10 @@ impl Reading<'_> {
         if let (Some(span), Some(before)) = (span, before) {
             self.traces.keep(span, before, self.router);
         }
+    }
+
+    fn told(&mut self, fact: &Message) {
+        self.router.apply(self.now, Event::Fact { subject: &fact.subject, body: &fact.payload });
     }
 
     fn pinged(&mut self, message: &Message) {

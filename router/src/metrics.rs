@@ -34,6 +34,7 @@ pub struct Metrics {
     receipts: IntCounterVec,
     queries: IntCounter,
     facts: IntCounter,
+    facts_amended: IntCounter,
     resyncs: IntCounterVec,
     resync_ms: IntCounter,
     evictions: IntCounter,
@@ -60,8 +61,8 @@ pub struct Metrics {
 }
 
 /// The kinds of subscriptions that are counted apart.
-const SUBSCRIPTIONS: [&str; 10] =
-    ["router_beats", "rosters", "node_beats", "reports", "pings", "discovery", "kept", "ctl", "send", "query"];
+const SUBSCRIPTIONS: [&str; 11] =
+    ["router_beats", "rosters", "node_beats", "reports", "pings", "facts", "discovery", "kept", "ctl", "send", "query"];
 
 /// Registers what counts from the start.
 ///
@@ -146,6 +147,8 @@ impl Metrics {
             receipts: r.counters("receipts_total", "Receipts answered; late: some gateway was silent.", &["result"])?,
             queries: r.counter("queries_total", "Queries answered, errors among them.")?,
             facts: r.counter("facts_total", "Facts published.")?,
+            facts_amended: r
+                .counter("facts_amended_total", "Of the facts published, those that set right what was told before.")?,
             resyncs: r.counters("resync_total", "Rosters fetched whole, by reason.", &["reason"])?,
             resync_ms: r.counter("resync_milliseconds_total", "Time from asking for a roster to having it.")?,
             evictions: r.counter("registry_stale_evictions_total", "Gateways given up without a word from them.")?,
@@ -238,6 +241,7 @@ impl Metrics {
         self.receipts.with_label_values(&["late"]).inc_by(tally.receipts_late - was.receipts_late);
         self.queries.inc_by(tally.queries - was.queries);
         self.facts.inc_by(tally.facts - was.facts);
+        self.facts_amended.inc_by(tally.facts_amended - was.facts_amended);
         self.resync_ms.inc_by(tally.resync_ms - was.resync_ms);
         self.evictions.inc_by(tally.nodes_lost - was.nodes_lost);
         self.partition_moves.inc_by(tally.partition_moves - was.partition_moves);

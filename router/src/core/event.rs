@@ -71,6 +71,13 @@ pub enum Event<'a> {
     Ctl(Request<'a>),
     /// A query.
     Query(Request<'a>),
+    /// A fact about a user or room, our own among them.
+    Fact {
+        /// Its subject.
+        subject: &'a str,
+        /// Its body.
+        body: &'a [u8],
+    },
     /// A copy of a kept message, as the stream republishes it.
     Kept(Request<'a>),
     /// What the stream of kept messages says of itself.

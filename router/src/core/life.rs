@@ -45,6 +45,7 @@ impl Router {
         self.phase = Phase::Joining { since_ms: now.ms };
         self.membership.restart(now.ms);
         self.own_nothing(now);
+        self.presence.hearsay.begin_anew(now.ms);
         self.fleet.pardon(now.ms);
         self.fleet.forget_heard();
         for node in self.fleet.iter_mut() {
@@ -186,6 +187,7 @@ impl Router {
         if !std::mem::replace(&mut self.was_whole, true) {
             self.recollect(now);
         }
+        self.presence.hearsay.follow(self.membership.has_live_peer());
         self.actions.push(Action::OpenWork);
         if !self.membership.has_live_peer() {
             // Nobody else would handle what comes before our beat is back.
@@ -312,6 +314,7 @@ impl Router {
         let duty = |partition| if able && lane.speaks(partition) { Duty::Publish } else { Duty::Remember };
         self.presence.tick(now, self.membership.has_live_peer(), duty);
         self.tally.drop(Dropped::Fact, self.presence.take_dropped());
+        self.amend(now);
         self.contest_again(now);
     }
 

@@ -13,6 +13,7 @@ pub mod tally;
 
 mod fleet;
 mod handover;
+mod hearsay;
 mod membership;
 mod newest;
 mod ownership;
@@ -23,6 +24,7 @@ mod receipts;
 mod sync;
 mod table;
 
+mod amend;
 mod commands;
 mod kept;
 mod life;
@@ -208,6 +210,7 @@ impl Router {
             Event::SectionSend(request) => self.on_section_send(now, request),
             Event::Ctl(request) => self.on_ctl(now, request),
             Event::Query(request) => self.on_query(now, request),
+            Event::Fact { subject, body } => self.on_fact(now, subject, body),
             Event::Kept(request) => self.on_kept(now, request),
             Event::Stream { epoch, last, created_ms, heard } => self.on_stream(now, epoch, (last, created_ms), heard),
             Event::KeptRead { number, whole, copies } => self.on_kept_read(now, number, whole, copies),

@@ -16,6 +16,8 @@ use holdfast_protocol::wire::{Cause, Lingering as Told};
 
 use super::event::{Action, Now};
 use super::handover::hash_of_text;
+use super::hearsay::{Amendment, Hearsay, View};
+use super::recall::Kind;
 
 /// How long facts of others are remembered: longer than it takes to see that their owner is gone.
 const MEMORY_MS: u64 = 2_500;
@@ -69,6 +71,8 @@ pub(super) struct Presence {
     due: VecDeque<(u64, Box<str>)>,
     waiting: VecDeque<Fact>,
     memory: VecDeque<(u64, Fact)>,
+    /// What was told, by us and others, and is not so.
+    pub(super) hearsay: Hearsay,
     /// While owners change: what was published, the oldest forgotten first.
     log: Option<VecDeque<u64>>,
     dropped: u64,
@@ -85,6 +89,21 @@ impl Fact {
     }
 }
 
+/// Whether a user or room is there after a transition that makes it come or go.
+const fn state_after(transition: Transition) -> Option<(Kind, bool)> {
+    match transition {
+        Transition::UserOnline => Some((Kind::User, true)),
+        Transition::UserOffline => Some((Kind::User, false)),
+        Transition::RoomOccupied => Some((Kind::Room, true)),
+        Transition::RoomVacated => Some((Kind::Room, false)),
+        Transition::ConnectionOpened
+        | Transition::ConnectionClosed
+        | Transition::RoomJoined
+        | Transition::RoomLeft
+        | Transition::NodeLost => None,
+    }
+}
+
 impl Presence {
     /// Nothing has happened.
     pub(super) fn new(linger_ms: u64, facts_max: usize, hash_seed: u64) -> Self {
@@ -95,6 +114,7 @@ impl Presence {
             due: VecDeque::new(),
             waiting: VecDeque::new(),
             memory: VecDeque::new(),
+            hearsay: Hearsay::new(hash_seed),
             log: None,
             dropped: 0,
         }
@@ -148,6 +168,9 @@ impl Presence {
     }
 
     fn fact(&mut self, now: Now, transition: Transition, key: &str, at: Position, count: Option<u64>, duty: Duty) {
+        if let Some((kind, is_there)) = state_after(transition) {
+            self.hearsay.saw(now.ms, kind, key, is_there, (at, now.unix_ms));
+        }
         let fact = Fact { transition, key: Box::from(key), position: at, count, unix_ms: now.unix_ms };
         match duty {
             Duty::Publish => self.publish(fact),
@@ -198,6 +221,29 @@ impl Presence {
                 self.memory.pop_front();
             }
         }
+    }
+
+    /// What is to be told of keys that are `ours`, for the contrary was told; `view` says where they are.
+    pub(super) fn settle(
+        &mut self,
+        now: Now,
+        view: impl Fn(Kind, &str) -> View,
+        ours: impl Fn(&str) -> bool,
+    ) -> Vec<Amendment> {
+        let Self { hearsay, lingering, waiting, .. } = self;
+        if !waiting.is_empty() {
+            hearsay.wait(now.ms);
+        }
+        let view = |kind, key: &str| match view(kind, key) {
+            View::Gone if kind == Kind::User && lingering.contains_key(key) => View::Unsure,
+            view => view,
+        };
+        hearsay.settle(now.ms, view, ours)
+    }
+
+    /// Publishes what is so, where the contrary was told.
+    pub(super) fn amend(&mut self, transition: Transition, key: Box<str>, position: Position, unix_ms: u64) {
+        self.publish(Fact { transition, key, position, count: None, unix_ms });
     }
 
     /// Lets no lingering user go before then.

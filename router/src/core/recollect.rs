@@ -76,6 +76,7 @@ impl Router {
             // Nobody else has them.
             self.tally.drop(Dropped::Fact, dropped);
             self.presence.hold_off(now.ms + DOUBTED_MS);
+            self.presence.hearsay.hold_off(now.ms + DOUBTED_MS);
             self.recall.doubt(now.ms + DOUBTED_MS, gone);
         }
     }

@@ -152,8 +152,10 @@ pub struct Tally {
     pub receipts_late: u64,
     /// Queries answered, errors among them.
     pub queries: u64,
-    /// Facts published.
+    /// Facts published, …
     pub facts: u64,
+    /// … and of them, those that were told because the contrary was told before.
+    pub facts_amended: u64,
     /// Snapshots that came, by [`Reason`](super::sync::Reason).
     pub resyncs: [u64; 3],
     /// Milliseconds spent waiting for them.

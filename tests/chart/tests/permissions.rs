@@ -172,6 +172,8 @@ const MAY_HEAR: &[(&str, &[&str])] = &[
             "hf.int.beat.router",
             "hf.int.router.r",
             "hf.int.find",
+            "hf.event.user.*.*",
+            "hf.event.room.*.*",
             "$SRV.PING",
             "$SRV.INFO.holdfast",
             "_INBOX.router.>",

@@ -95,6 +95,8 @@ impl RouterProcess {
             subjects.beat_nodes(),
             subjects.roster_all(),
             subjects.router(me),
+            subjects.event_users(),
+            subjects.event_rooms(),
             format!("{inbox}.>"),
         ] {
             bus.subscribe(link, subject);
@@ -202,6 +204,9 @@ impl RouterProcess {
             0 => RouterBeat::decode(payload).map(Event::RouterBeat).ok(),
             1 if message.subject == self.subjects.beat_nodes() => NodeBeat::decode(payload).map(Event::NodeBeat).ok(),
             1 => RosterBatch::decode(payload).map(Event::Roster).ok(),
+            2 if self.subjects.strip(&message.subject, "event").is_some() => {
+                Some(Event::Fact { subject: &message.subject, body: &message.payload })
+            }
             2 => match message.subject.strip_prefix(&self.inbox) {
                 Some(node) => NodeId::parse(node.trim_start_matches('.')).map(|node| {
                     if message.no_responders { Event::NodeMissing(node) } else { Event::NodeAnswered(node) }

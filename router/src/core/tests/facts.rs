@@ -2,7 +2,10 @@
 
 use std::collections::HashMap;
 
-use super::world::{World, down, gateway, members, up};
+use holdfast_protocol::fact::{Transition, fact_id};
+use holdfast_protocol::wire::RosterBatch;
+
+use super::world::{UNIX, World, down, gateway, members, up};
 use crate::core::announce::Pattern;
 use crate::core::event::Event;
 use crate::core::settings::Settings;
@@ -183,6 +186,77 @@ fn a_router_that_joins_another_leaves_the_past_to_it() {
     world.members[0].frozen = true;
     world.run(6_000);
     assert!(world.facts().is_empty(), "its owner has told it long before it went");
+}
+
+/// Two routers that both see a room and a user; then the owner of the room gives up their node, alone, and tells so.
+/// Returns that owner.
+fn told_wrongly_of_a_node() -> (World, usize) {
+    let mut world = World::live(2, 1);
+    world.room(0, "r", 1);
+    let owner = world.members.iter().position(|it| !it.seen.facts.is_empty()).expect("somebody told of it");
+    world.facts();
+    world.nodes[0].silent = true;
+    world.run(1_500);
+    world.apply(owner, Event::NodeMissing(gateway(1)));
+    world.turn(owner);
+    assert_eq!(counts(&world.facts())["hf.event.room.vacated.r"], 1);
+    (world, owner)
+}
+
+#[test]
+fn what_a_dead_owner_told_wrongly_its_heir_corrects() {
+    let (mut world, owner) = told_wrongly_of_a_node();
+    world.members[owner].frozen = true;
+    world.nodes[0].silent = false;
+    world.run(3_000);
+
+    let facts = world.facts();
+    let told: Vec<_> = facts.iter().filter(|(subject, _)| subject.contains(".room.")).collect();
+    let [(subject, body)] = told[..] else { panic!("{facts:?}") };
+    assert_eq!((&**subject, &body["room"]), ("hf.event.room.occupied.r", &"r".into()));
+    assert_eq!((&body["node"], &body["cause"]), (&gateway(1).as_str().into(), &"connect".into()));
+}
+
+#[test]
+fn what_a_dead_owner_never_saw_its_heir_tells_however_long_ago_it_was() {
+    let mut world = World::live(2, 1);
+    world.room(0, "r", 1);
+    let owner = world.members.iter().position(|it| !it.seen.facts.is_empty()).expect("somebody told of it");
+    world.room(0, "r", 0);
+    world.facts();
+    // The owner misses a batch, and is not sent a snapshot.
+    world.nodes[0].answers_asks = false;
+    world.change(0, members("r", 1), true);
+    let (node, seq) = (world.nodes[0].id, world.nodes[0].seq);
+    let batch = RosterBatch { node, seq, since_ms: UNIX, changes: vec![members("r", 1)] };
+    world.apply(1 - owner, Event::Roster(batch));
+    world.turn(1 - owner);
+    world.run(4_000);
+    assert_eq!(counts(&world.facts()), HashMap::new(), "it is the owner's to tell");
+
+    world.members[owner].frozen = true;
+    world.run(3_000);
+
+    let facts = world.facts();
+    let [(subject, body)] = &facts[..] else { panic!("{facts:?}") };
+    let id = fact_id(Transition::RoomOccupied, "r", node, seq);
+    assert_eq!((&**subject, &body["id"]), ("hf.event.room.occupied.r", &id.into()));
+}
+
+#[test]
+fn an_heir_leaves_what_was_told_truly_alone() {
+    let mut world = World::live(2, 1);
+    for n in 0..40 {
+        world.room(0, &format!("r{n}"), 1);
+        world.up(0, &format!("u{n}"));
+        world.up(0, &format!("v{n}"));
+        world.down(0, &format!("v{n}"));
+    }
+    world.run(7_000);
+    world.facts();
+    world.members[0].frozen = true;
+    world.run(5_000);
+    assert_eq!(counts(&world.facts()), HashMap::new());
 }
 
 #[test]

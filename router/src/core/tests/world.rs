@@ -30,6 +30,8 @@ pub(super) struct Seen {
     pub(super) reads: Vec<(u64, u64, u64)>,
     /// Beats that came while it was frozen: they wait in its socket.
     missed: Vec<RouterBeat>,
+    /// Facts that came meanwhile.
+    missed_facts: Vec<(String, Bytes)>,
     /// Messages that came while the router took none.
     unread: Vec<Message>,
 }
@@ -152,6 +154,9 @@ impl World {
             for beat in std::mem::take(&mut member.seen.missed) {
                 member.router.apply(now, Event::RouterBeat(beat));
             }
+            for (subject, body) in std::mem::take(&mut member.seen.missed_facts) {
+                member.router.apply(now, Event::Fact { subject: &subject, body: &body });
+            }
             member.router.apply(now, event);
         }
     }
@@ -247,7 +252,8 @@ impl World {
         match action {
             Action::Answer { to, body } => seen.answers.push((to.into(), body)),
             Action::Fact { subject, body } => {
-                seen.facts.push((subject, serde_json::from_slice(&body).expect("JSON")));
+                seen.facts.push((subject.clone(), serde_json::from_slice(&body).expect("JSON")));
+                self.tell(at, &subject, &body);
             }
             Action::Ping(node) => seen.pings.push(node),
             Action::Publish { .. } if deaf => {}
@@ -280,6 +286,21 @@ impl World {
                 for node in 0..self.nodes.len() {
                     self.snapshot(at, node);
                 }
+            }
+        }
+    }
+
+    /// A fact, as every router hears it that may.
+    fn tell(&mut self, from: usize, subject: &str, body: &Bytes) {
+        if self.members[from].deaf {
+            return;
+        }
+        for at in 0..self.members.len() {
+            let member = &mut self.members[at];
+            if member.frozen {
+                member.seen.missed_facts.push((subject.to_owned(), body.clone()));
+            } else if !member.deaf && (!self.apart || at == from) {
+                self.apply(at, Event::Fact { subject, body });
             }
         }
     }
