@@ -301,6 +301,12 @@ impl Routers {
         marks.filter(move |mark| mark.epoch == *epoch).map(|mark| mark.seq)
     }
 
+    /// How far any router, be it silent now, is known to have processed the stream of this epoch.
+    pub(super) fn furthest(&self, epoch: &Text) -> u64 {
+        let marks = self.routers.values().filter_map(|router| router.mark.as_ref());
+        marks.filter(|mark| mark.epoch == *epoch).map(|mark| mark.seq).max().unwrap_or(0)
+    }
+
     /// The last batch that every live router has applied; `None` where there is no live router.
     pub(super) fn acked_by_all(&self, now_ms: u64) -> Option<u64> {
         self.live(now_ms).map(|router| router.acked).min()

@@ -54,7 +54,7 @@ impl Hub {
                 return edge.to_shard(conn.shard, hosted(*conn, true));
             }
         };
-        self.place_first(now, &target);
+        self.place_first(&target);
         let start = match since.filter(|_| self.kept.is_on()) {
             None => Start { position: self.place_now(now, &target), recovery: None },
             Some(since) if self.has_all_since(now, &target, &since) => {

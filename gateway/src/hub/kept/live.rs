@@ -197,10 +197,11 @@ impl Hub {
         }
     }
 
-    /// Where a target's members begin: after all that any live router had processed when it knew of the target.
-    pub(in crate::hub) fn place_first(&mut self, now: Now, target: &Target) {
+    /// Where a target's members begin: after all that any router had processed when the live ones knew of the target. What one
+    /// that is silent by now had forwarded went past this node.
+    pub(in crate::hub) fn place_first(&mut self, target: &Target) {
         let epoch = self.kept.epoch.as_ref();
-        let mark = epoch.map(|epoch| self.routers.marks(now.ms, epoch).max().unwrap_or(0).max(self.kept.safe));
+        let mark = epoch.map(|epoch| self.routers.furthest(epoch).max(self.kept.safe));
         if let Some(place) = self.roster.place(target.0, &target.1)
             && let Place::Unknown(seen) = *place
         {

@@ -122,6 +122,29 @@ fn one_that_dies_soon_after_another_has_taken_nothing_of_its_share() {
 }
 
 #[test]
+fn a_first_member_stands_behind_all_that_any_router_had_forwarded_before() {
+    let mut scene = Scene::new(&[1]);
+    scene.marks(10);
+    // Up to 14 has gone where it was for, while the room was not here; then the router dies.
+    scene.marks_of(1, 2, 14);
+    scene.packet(1, 2, vec![]);
+    scene.now.ms += 2_000;
+    let beat = RouterBeat { kept: None, ..mark_of(2, 2, 0) };
+    scene.hub.on_router_beat(scene.now, &mut scene.edge, beat.encode());
+    scene.joins(1, "r");
+    scene.acks(2, 1);
+    assert_eq!(scene.granted()[0].start.position, position(14), "12 was never to come here");
+
+    scene.hub.note_safe(scene.now);
+    scene.now.ms += 1_500;
+    scene.marks_of(2, 3, 20);
+    let messages = vec![(12, ROOM), (17, ROOM), (20, "hf.keep.room.other")];
+    scene.serve(&Stream { messages, ..Stream::of_room(&[]) });
+
+    assert_eq!(scene.delivered(), (vec![17], 0));
+}
+
+#[test]
 fn each_section_has_its_own_routers_to_follow_the_stream() {
     let section = |number: u8| holdfast_protocol::token::partition_of_token(router(number).as_str()) % 2;
     let mut others = (2..).filter(|number| section(*number) != section(1));
