@@ -78,6 +78,9 @@ pub(super) struct Routers {
     routers: BTreeMap<NodeId, Router>,
     fences: BTreeMap<NodeId, u64>,
     given_up: BTreeMap<NodeId, GivenUp>,
+    /// A live router names an owner that this node has not heard at work: it may have gone before, and nobody has taken its
+    /// share yet.
+    misses_owner: bool,
     /// The highest of those that are heard: it rises with each change among the routers, and begins anew where all of
     /// them do.
     term: u64,
@@ -91,6 +94,11 @@ impl Router {
         } else if self.begun.as_ref().map(|begun| &begun.epoch) != self.mark.as_ref().map(|mark| &mark.epoch) {
             self.begun.clone_from(&self.mark);
         }
+    }
+
+    /// Whether it is at work, or was before the bus went away: then it is waited for as well.
+    fn was_live(&self) -> bool {
+        self.state != RouterState::Joining || self.is_doubtful
     }
 
     /// Whether it has processed everything of this epoch from `from` on.
@@ -145,6 +153,9 @@ impl Routers {
                 *term = (*term).max(fence.term);
             }
         }
+        let is_heard = |id: &NodeId| self.routers.get(id).is_some_and(Router::was_live);
+        let misses_owner = self.live(now_ms).flat_map(|router| &router.owners).any(|id| !is_heard(id));
+        self.misses_owner = misses_owner;
         returned
     }
 
@@ -227,13 +238,12 @@ impl Routers {
     /// Up to where in this epoch every copy of a kept message has reached this node, whichever router forwarded it, where
     /// everything up to `from` has; `None` while a router that may have some under way cannot be counted on.
     pub(super) fn confirmed(&self, now_ms: u64, epoch: &Text, from: u64) -> Option<u64> {
-        if self.live_count(now_ms) == 0 {
+        if self.misses_owner || self.live_count(now_ms) == 0 {
             return None;
         }
         let mut least = None;
         for (id, router) in &self.routers {
-            // One that was live before the bus went away, and has not been heard since, is waited for as well.
-            let was_live = router.state != RouterState::Joining || router.is_doubtful;
+            let was_live = router.was_live();
             if was_live && now_ms.saturating_sub(router.heard_ms) > RECENT_MS {
                 let is_owner = self.live(now_ms).any(|other| other.owners.contains(id));
                 if is_owner || !self.has_heir(router, epoch, from) {

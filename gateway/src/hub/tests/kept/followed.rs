@@ -91,6 +91,27 @@ fn a_silent_router_is_waited_for_until_another_has_taken_its_share() {
 }
 
 #[test]
+fn a_router_that_was_never_heard_is_waited_for_while_another_counts_it_among_the_owners() {
+    let mut scene = Scene::member(10);
+    let mut told = Vec::new();
+    // Router 2 died before this node came, and 12 was its to forward; router 1 stood still and has not given it up yet.
+    for (number, owners) in (1..).zip([&[1, 2][..], &[1, 2], &[1]]) {
+        let live = owners.iter().map(|number| router(*number)).collect();
+        let beat = RouterBeat { live, ..mark_of(1, 1, 15) };
+        scene.hub.on_router_beat(scene.now, &mut scene.edge, beat.encode());
+        scene.hub.note_safe(scene.now);
+        scene.packet(number, 1, vec![]);
+        scene.hub.note_safe(scene.now);
+        scene.told_shards();
+        scene.joins(u32::try_from(number + 1).expect("small"), "r");
+        told.extend(scene.granted().into_iter().filter_map(|granted| granted.start.position).map(|it| it.seq));
+        scene.now.ms += 300;
+    }
+
+    assert_eq!(told, [10, 10, 15]);
+}
+
+#[test]
 fn one_that_dies_soon_after_another_has_taken_nothing_of_its_share() {
     let mut scene = Scene::member(10);
     let works = |scene: &mut Scene, number, packet, seq, owners: &[u8]| {
