@@ -286,9 +286,13 @@ impl GatewayProcess {
         }
         for thread in &mut self.shards {
             let take = if rng.chance(700) { usize::MAX } else { rng.index(4) };
-            for _ in 0..take.min(thread.inbox.len()) {
-                if let Some(message) = thread.inbox.pop_front() {
-                    events += 1;
+            let batch: Vec<ToShard> = thread.inbox.drain(..take.min(thread.inbox.len())).collect();
+            events += batch.len() as u64;
+            let lone = batch.len() == 1;
+            for message in batch {
+                if lone {
+                    thread.shard.handle_lone(now, message);
+                } else {
                     thread.shard.handle(now, message);
                 }
             }

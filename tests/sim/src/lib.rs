@@ -20,6 +20,7 @@ pub mod router;
 pub mod sabotage;
 pub mod service;
 pub mod socket;
+mod wide;
 pub mod world;
 
 use client::Violation;
@@ -54,12 +55,14 @@ pub struct Plan {
     pub harsh: bool,
     /// The bus may split in two parts that come together again.
     pub splits: bool,
+    /// Work of more kinds: bursts.
+    pub wide: bool,
 }
 
 impl Plan {
     /// A run with nothing out of the ordinary.
     pub const fn new(seed: u64, steps: u64) -> Self {
-        Self { seed, steps, sabotage: None, harsh: false, splits: false }
+        Self { seed, steps, sabotage: None, harsh: false, splits: false, wide: false }
     }
 }
 

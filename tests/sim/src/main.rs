@@ -24,6 +24,9 @@ struct Arguments {
     /// Let the bus split in two parts that come together again.
     #[arg(long)]
     splits: bool,
+    /// Do work of more kinds: bursts.
+    #[arg(long)]
+    wide: bool,
     /// Go on with the next seed after a broken promise.
     #[arg(long)]
     keep_going: bool,
@@ -34,7 +37,8 @@ fn main() -> ExitCode {
     let mut out = std::io::stdout();
     let (mut steps, mut broken) = (0, 0_u64);
     for seed in arguments.seed..arguments.seed.saturating_add(arguments.runs) {
-        let plan = Plan { harsh: arguments.harsh, splits: arguments.splits, ..Plan::new(seed, arguments.steps) };
+        let Arguments { harsh, splits, wide, .. } = arguments;
+        let plan = Plan { harsh, splits, wide, ..Plan::new(seed, arguments.steps) };
         let (line, ok) = match run(plan) {
             Ok(totals) => {
                 steps += totals.steps;

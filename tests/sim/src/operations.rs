@@ -10,8 +10,8 @@ use crate::service::KeepOptions;
 use crate::world::{Phase, World};
 
 /// Few users and rooms, so that they meet; keys that need encoding among them.
-const USERS: [&str; 8] = ["ana", "ben", "c d", "d.e", "한글", "f/6", "42", "=2F"];
-const ROOMS: [&str; 6] = ["chat/1", "chat/2", "a.b", "*", "방", "news"];
+pub(crate) const USERS: [&str; 8] = ["ana", "ben", "c d", "d.e", "한글", "f/6", "42", "=2F"];
+pub(crate) const ROOMS: [&str; 6] = ["chat/1", "chat/2", "a.b", "*", "방", "news"];
 /// Connections at the same time.
 const CLIENTS_MAX: usize = 40;
 

@@ -37,11 +37,13 @@ pub enum Sabotage {
     RepeatGoaway,
     /// A client that was told to go away is not told of its messages any more.
     Mute,
+    /// The last message of a row counts as written, and never leaves.
+    TearRow,
 }
 
 impl Sabotage {
     /// Each of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Lose,
         Self::Repeat,
         Self::Swap,
@@ -55,7 +57,13 @@ impl Sabotage {
         Self::LosePart,
         Self::RepeatGoaway,
         Self::Mute,
+        Self::TearRow,
     ];
+
+    /// Whether it is about work that only a wide run does.
+    pub const fn is_wide(self) -> bool {
+        matches!(self, Self::TearRow)
+    }
 }
 
 fn is_message(frame: &[u8]) -> bool {
@@ -122,6 +130,9 @@ impl World {
                 for client in self.clients.values().filter(|client| client.goaway.is_some()) {
                     client.wire.borrow_mut().frames.retain(|frame| !is_message(frame));
                 }
+            }
+            Sabotage::TearRow => {
+                self.clients.values().for_each(|client| client.wire.borrow_mut().tears_row = true);
             }
         }
     }

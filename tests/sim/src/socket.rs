@@ -10,7 +10,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 use holdfast_gateway::clock::Now;
 use holdfast_gateway::outbox::{Bounds, Lost, Outbox};
-use holdfast_gateway::socket::{Outgoing, Pushed, Socket};
+use holdfast_gateway::socket::{Outgoing, Pushed, Run, Socket, Taken, Written};
 use holdfast_protocol::close::Close;
 
 /// What is on the wire between a gateway and one client.
@@ -22,6 +22,12 @@ pub struct Wire {
     pub closed: Option<u16>,
     /// The client does not read: what is pushed waits in the gateway.
     pub stalled: bool,
+    /// Messages that left together, in one write past the queue, and in how many such writes.
+    pub in_rows: u64,
+    /// See there.
+    pub rows: u64,
+    /// A planted defect: of the next row, the last message is taken and never leaves.
+    pub tears_row: bool,
 }
 
 /// Bytes that the kernel still takes of a client that has stopped reading: a frame may be written in part.
@@ -54,18 +60,77 @@ impl SimSocket {
             let mut slices = [IoSlice::new(&[]); SLICES];
             let filled = self.outbox.fill(now, &mut slices, &mut Lost::default());
             let ready: usize = slices.iter().take(filled).map(|slice| slice.len()).sum();
-            let room = if wire.stalled { STALLED_BYTES.saturating_sub(self.taken) } else { usize::MAX };
-            let bytes = ready.min(room);
+            let bytes = take(&wire, &mut self.taken, ready);
             if bytes == 0 {
                 return;
             }
-            self.taken += bytes;
             self.outbox.advance(bytes, |frame| wire.frames.push_back(frame.clone()));
         }
     }
+
+    /// How many of so many bytes the kernel takes past the queue; `None` where something waits, or it takes none.
+    fn send_past(&mut self, bytes: usize) -> Option<usize> {
+        if !self.takes_runs() {
+            return None;
+        }
+        if !self.wire.borrow().stalled {
+            self.taken = 0;
+        }
+        Some(take(&self.wire.borrow(), &mut self.taken, bytes)).filter(|taken| *taken > 0)
+    }
+
+    /// Takes note of a frame of which so many bytes were sent past the queue.
+    fn sent_past(&mut self, now: Now, outgoing: &Outgoing, bytes: usize) -> u64 {
+        if bytes == outgoing.frame.len() {
+            self.wire.borrow_mut().frames.push_back(outgoing.frame.clone());
+        }
+        self.outbox.written_past(now, outgoing, bytes)
+    }
+}
+
+/// How many of so many bytes the kernel takes now.
+fn take(wire: &Wire, taken: &mut usize, bytes: usize) -> usize {
+    let room = if wire.stalled { STALLED_BYTES.saturating_sub(*taken) } else { usize::MAX };
+    let bytes = bytes.min(room);
+    *taken += bytes;
+    bytes
 }
 
 impl Socket for SimSocket {
+    fn write_now(&mut self, now: Now, outgoing: &Outgoing) -> Written {
+        let Some(bytes) = self.send_past(outgoing.frame.len()) else { return Written::Not };
+        let number = self.sent_past(now, outgoing, bytes);
+        if self.outbox.is_empty() { Written::Whole } else { Written::Begun(number) }
+    }
+
+    fn takes_runs(&self) -> bool {
+        self.outbox.is_empty() && self.wire.borrow().closed.is_none()
+    }
+
+    fn write_run(&mut self, now: Now, run: &Run) -> Taken {
+        let Some(mut bytes) = self.send_past(run.joined().len()) else { return Taken::default() };
+        let mut taken = Taken::default();
+        for outgoing in run.frames() {
+            if bytes == 0 {
+                break;
+            }
+            let part = bytes.min(outgoing.frame.len());
+            self.sent_past(now, outgoing, part);
+            bytes -= part;
+            taken.frames += 1;
+        }
+        taken.waits = !self.outbox.is_empty();
+        let mut wire = self.wire.borrow_mut();
+        if taken.frames > 1 {
+            wire.rows += 1;
+            wire.in_rows += taken.frames as u64;
+            if std::mem::take(&mut wire.tears_row) {
+                wire.frames.pop_back();
+            }
+        }
+        taken
+    }
+
     fn push(&mut self, now: Now, outgoing: Outgoing) -> Pushed {
         if self.wire.borrow().closed.is_some() {
             return Pushed::Dropped;

@@ -72,11 +72,18 @@ pub struct Totals {
     pub unrecovered: u64,
     /// … and pages of history.
     pub pages: u64,
+    /// Messages that left in rows: several for one socket in one write past its queue, …
+    pub in_rows: u64,
+    /// … and how many such rows there were.
+    pub rows: u64,
 }
 
 impl Totals {
     /// Adds what a client did whose connection has ended.
-    pub(crate) const fn note_client(&mut self, client: &Client) {
+    pub(crate) fn note_client(&mut self, client: &Client) {
+        let wire = client.wire.borrow();
+        self.in_rows += wire.in_rows;
+        self.rows += wire.rows;
         self.kept += client.kept;
         self.resumed += client.resumed;
         self.unrecovered += client.unrecovered;
@@ -88,6 +95,8 @@ impl Totals {
 #[derive(Debug)]
 pub struct World {
     pub(crate) rng: Rng,
+    /// Decides what only wide work does.
+    pub(crate) extra: Rng,
     pub(crate) bus: Bus,
     pub(crate) now_ms: u64,
     pub(crate) phase: Phase,
@@ -121,6 +130,7 @@ impl World {
         let mut bus = Bus::new();
         let mut world = Self {
             rng: Rng::new(plan.seed),
+            extra: Rng::new(!plan.seed),
             stream: JetStream::new(&mut bus),
             bus,
             away: Vec::new(),
@@ -197,6 +207,9 @@ impl World {
         self.check_expectations()?;
         if self.phase != Phase::Silence {
             self.operate();
+            if self.plan.wide {
+                self.operate_widely();
+            }
         }
         if self.phase == Phase::Trouble {
             self.trouble();

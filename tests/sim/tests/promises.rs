@@ -56,6 +56,27 @@ fn promises_hold_for_seed_8() {
     check(8);
 }
 
+/// With work of more kinds; it must really have been done.
+fn check_wide(seed: u64) {
+    match run(Plan { wide: true, ..Plan::new(seed, STEPS) }) {
+        Ok(totals) => assert!(totals.rows > 0, "seed {seed}: {totals:?}"),
+        Err(failure) => panic!(
+            "seed {seed} at {} ms: {}\n{}\nrepeat with: holdfast-sim --seed {seed} --steps {STEPS} --wide",
+            failure.at_ms, failure.violation.0, failure.story
+        ),
+    }
+}
+
+#[test]
+fn promises_hold_for_seed_1_with_wide_work() {
+    check_wide(1);
+}
+
+#[test]
+fn promises_hold_for_seed_2_with_wide_work() {
+    check_wide(2);
+}
+
 #[test]
 fn a_run_is_decided_by_its_seed() {
     let totals = run(Plan::new(7, 60_000));
@@ -67,7 +88,7 @@ fn a_run_is_decided_by_its_seed() {
 #[test]
 fn each_planted_defect_is_caught() {
     for what in Sabotage::ALL {
-        let caught = run(Plan { sabotage: Some(what), ..Plan::new(1, 4 * STEPS) });
+        let caught = run(Plan { sabotage: Some(what), wide: what.is_wide(), ..Plan::new(1, 4 * STEPS) });
 
         assert!(caught.is_err(), "{what:?} went unnoticed");
     }
