@@ -8,6 +8,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, ensure};
 
 use holdfast_chart::repository;
+use holdfast_harness::eventually;
 
 use crate::container::{self, Plan, Root};
 use crate::say;
@@ -15,6 +16,7 @@ use crate::stage::{self, Stage};
 
 /// What the Dockerfile says.
 const USER: (u32, u32) = (10001, 10001);
+const SIGTERM: u32 = 15;
 
 /// Runs the suite.
 ///
@@ -85,11 +87,24 @@ async fn restricted(stage: &Stage, place: &stage::Place, root: &Path) -> Result<
         own.split(' ').nth(5).is_some_and(|options| options.split(',').any(|option| option == "ro")),
         "its root: {own}"
     );
+    // The kernel drops a signal to a first process that does not catch it yet.
+    eventually("the gateway catches SIGTERM", async || match catches(gateway.pid(), SIGTERM) {
+        Ok(true) => Ok(()),
+        other => Err(format!("{other:?}; {}", gateway.said_so_far())),
+    })
+    .await;
     gateway.signal("TERM")?;
     let ended = gateway.ended(std::time::Duration::from_secs(60)).await;
     ensure!(ended.code() == Some(0), "as process 1 it ended with {ended}: {}", gateway.said());
     say("no capability in any set, no new privileges, a read-only root; as process 1 it ends with 0 on SIGTERM");
     Ok(())
+}
+
+/// Whether the process has a handler for the signal.
+fn catches(pid: &str, signal: u32) -> Result<bool> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).context("what it catches")?;
+    Ok(u64::from_str_radix(caught.trim(), 16)? & 1 << (signal - 1) != 0)
 }
 
 fn plan(root: &Path, command: &[&str]) -> Plan {
