@@ -42,8 +42,8 @@ pub struct Options {
     /// No faults: load and churn, memory sampled, the roster compared with the truth.
     #[arg(long)]
     pub steady: bool,
-    /// A folder for what each process said.
-    #[arg(long)]
+    /// A folder for what each process said; `cargo xtask` names one in `target`, which this one then replaces.
+    #[arg(long, overrides_with = "logs")]
     pub logs: Option<PathBuf>,
     /// Run nothing: write the page of figures from what is recorded in the folder.
     #[arg(long, requires = "record")]
@@ -85,5 +85,16 @@ impl Options {
             command.push_str(&format!(" --only {}", only.join(",")));
         }
         command
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_for_logs_replaces_the_one_that_was_named_before() {
+        let options = Options::try_parse_from(["faults", "--logs", "target", "--logs", "mine"]).unwrap();
+        assert_eq!(options.logs.as_deref(), Some(std::path::Path::new("mine")));
     }
 }
