@@ -60,15 +60,16 @@ impl Hub {
             Some(since) if self.has_all_since(now, &target, &since) => {
                 Start { position: self.place_now(now, &target), recovery: Some(Recovery::Whole) }
             }
-            Some(since) => {
-                // A place in another epoch is behind everything: the answer is what is first now.
-                let since = if self.kept.is_of(&since) { since.seq } else { u64::MAX };
+            Some(asked) => {
+                let since = u64::MAX;
                 let resumer = match waiter.what {
-                    Waiting::Bind { conn, id, user, .. } => Resumer::Bind { conn, id, user, since },
-                    Waiting::Join { conn, on_behalf, room, .. } => Resumer::Join { conn, on_behalf, room, since },
+                    Waiting::Bind { conn, id, user, .. } => Resumer::Bind { conn, id, user, since, asked },
+                    Waiting::Join { conn, on_behalf, room, .. } => {
+                        Resumer::Join { conn, on_behalf, room, since, asked }
+                    }
                     Waiting::Host { .. } => return,
                 };
-                self.catch_up(now, edge, target, resumer);
+                self.catch_up_anew(now, edge, &target, resumer);
                 return;
             }
         };

@@ -95,6 +95,13 @@ impl Hub {
         self.start_job(now, edge, target, resumers);
     }
 
+    /// The same, from where its position is in the present epoch. One in another epoch is behind everything: the answer is
+    /// what is first now.
+    pub(in crate::hub) fn catch_up_anew(&mut self, now: Now, edge: &mut dyn Edge, target: &Target, resumer: Resumer) {
+        let resumer = resumer.in_epoch(self.kept.epoch.as_ref());
+        self.catch_up(now, edge, target.clone(), resumer);
+    }
+
     fn start_job(&mut self, now: Now, edge: &mut dyn Edge, target: Target, resumers: Vec<Resumer>) {
         let (kind, name) = &target;
         let wire = match kind {
@@ -204,13 +211,12 @@ impl Hub {
         }
     }
 
-    /// The stream is another one: whoever waits is served from it, without what was missed.
+    /// The stream is another one: whoever waits is served from it, with what they missed only where their place is in it.
     pub(super) fn restart_job(&mut self, now: Now, edge: &mut dyn Edge, mut job: Job) {
         self.kept.by_target.remove(&job.target);
         job.forget_holes();
-        let resumers: Vec<_> = job.resumers.into_iter().chain(job.late).map(Resumer::without_position).collect();
-        if !resumers.is_empty() {
-            self.start_job(now, edge, job.target, resumers);
+        for resumer in job.resumers.into_iter().chain(job.late) {
+            self.catch_up_anew(now, edge, &job.target, resumer);
         }
     }
 

@@ -3,16 +3,18 @@
 use std::sync::Arc;
 
 use holdfast_protocol::id::ConnectionId;
+use holdfast_protocol::position::Position;
+use holdfast_protocol::wire::Text;
 
 use crate::link::{ConnRef, JoinFor};
 
-/// Who waits for a target to catch up, and from where.
+/// Who waits for a target to catch up, and from where: a sequence of the present stream, or `u64::MAX` for none that it has.
 #[derive(Debug)]
 pub(in crate::hub) enum Resumer {
-    /// A join with `since`.
-    Join { conn: ConnRef, on_behalf: JoinFor, room: Arc<str>, since: u64 },
-    /// The first binding with `since`.
-    Bind { conn: ConnRef, id: ConnectionId, user: Arc<str>, since: u64 },
+    /// A join with `since`, as it was `asked`.
+    Join { conn: ConnRef, on_behalf: JoinFor, room: Arc<str>, since: u64, asked: Position },
+    /// The first binding with `since`, as it was `asked`.
+    Bind { conn: ConnRef, id: ConnectionId, user: Arc<str>, since: u64, asked: Position },
     /// A connection that was paused.
     Replay { conn: ConnRef, room: Option<Arc<str>>, since: u64 },
     /// The target itself: a hole behind this place.
@@ -36,14 +38,14 @@ impl Resumer {
         matches!(self, Self::Hole { .. } | Self::Suspicion { .. })
     }
 
-    /// The same for a stream in which its position means nothing.
-    pub(super) fn without_position(mut self) -> Self {
+    /// The same in the stream of this epoch. Who was told a place by another node may know of a stream before this one does.
+    pub(in crate::hub) fn in_epoch(mut self, epoch: Option<&Text>) -> Self {
         match &mut self {
-            Self::Join { since, .. }
-            | Self::Bind { since, .. }
-            | Self::Replay { since, .. }
-            | Self::Hole { since }
-            | Self::Suspicion { since } => *since = u64::MAX,
+            Self::Join { since, asked, .. } | Self::Bind { since, asked, .. } => {
+                *since = if Some(&asked.epoch) == epoch { asked.seq } else { u64::MAX };
+            }
+            // Of the stream that was the present one then.
+            Self::Replay { since, .. } | Self::Hole { since } | Self::Suspicion { since } => *since = u64::MAX,
         }
         self
     }

@@ -65,6 +65,30 @@ fn a_resume_that_waits_while_the_stream_is_replaced_is_told_that_it_is() {
 }
 
 #[test]
+fn who_comes_with_a_place_in_a_stream_that_the_node_has_yet_to_hear_of_resumes_from_there() {
+    let mut scene = Scene::member(10);
+    scene.joins_since(2, "e2", 1);
+
+    scene.serve(&Stream { epoch: "e2", ..Stream::of_room(&[1, 2]) });
+
+    let told = scene.told_shards();
+    let mut seen = Vec::new();
+    for (_, message) in &told {
+        match message {
+            ToShard::Deliver(shared) => seen.extend(shared.delivery.kept.as_ref().map(|kept| kept.seq)),
+            ToShard::Joined { result: Ok(granted), .. } => {
+                assert_eq!(granted.start.recovery, Some(Recovery::Whole));
+                assert_eq!((replayed(granted), granted.start.position.as_ref().map(|it| it.seq)), (vec![2], Some(2)));
+                assert_eq!(seen, [1, 2], "what it would get again otherwise");
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(seen, [1, 2], "to the member, all is news");
+    assert!(told.iter().any(|(_, message)| matches!(message, ToShard::Joined { .. })));
+}
+
+#[test]
 fn another_epoch_is_believed_when_the_stream_says_so() {
     let mut scene = Scene::member(10);
     let Item::Deliver(mut other) = delivery(vec![Target::Room("r".into())], 1) else { unreachable!() };
