@@ -65,8 +65,8 @@ pub(super) struct Hearsay {
     wrong: [HashMap<Box<str>, Wrong, FixedState>; 2],
     /// Whether facts are heard at all: a router that may not listen to them waits for none.
     hears: bool,
-    /// Whether we follow each transition, so that what we saw and did not hear told was not told.
-    follows: bool,
+    /// Whether what we see just happened, so that it is told from now on or never.
+    sees: bool,
     /// Since when we listen without a break.
     since_ms: u64,
     /// Nothing counts before.
@@ -82,7 +82,7 @@ impl Hearsay {
         Self {
             wrong: [HashMap::with_hasher(hasher.clone()), HashMap::with_hasher(hasher)],
             hears: false,
-            follows: false,
+            sees: false,
             since_ms: 0,
             not_before_ms: 0,
             looked_ms: 0,
@@ -92,19 +92,33 @@ impl Hearsay {
 
     /// What is told may be missed from now on, and what is seen is not seen as it happens.
     pub(super) const fn begin_anew(&mut self, now_ms: u64) {
-        self.follows = false;
+        self.sees = false;
         self.since_ms = now_ms;
     }
 
     /// The mirror is whole. With another router there (`others`), what was told before we listened is known to that one, and
     /// what we believed of it counts for nothing.
     pub(super) fn follow(&mut self, others: bool) {
-        self.follows = true;
+        self.sees = true;
         if others {
             let since_ms = self.since_ms;
             for wrong in &mut self.wrong {
-                wrong.retain(|_, it| it.ours.is_none() && it.since_ms >= since_ms);
+                wrong.retain(|_, it| it.since_ms >= since_ms);
             }
+        }
+    }
+
+    /// Whether what is seen next just happened; returns what held before.
+    pub(super) const fn see(&mut self, sees: bool) -> bool {
+        std::mem::replace(&mut self.sees, sees)
+    }
+
+    /// Something else may have been told of a key while we could not hear it: it is told anew, unless what is so is heard.
+    pub(super) fn suspect(&mut self, now_ms: u64, kind: Kind, key: &str, is_told_there: bool) {
+        let wrong = &mut self.wrong[kind as usize];
+        if wrong.len() < WRONG_MAX / 2 {
+            let it = || Wrong { is_told_there, since_ms: now_ms, ours: None, node: None };
+            wrong.entry_ref(key).or_insert_with(it);
         }
     }
 
@@ -115,7 +129,7 @@ impl Hearsay {
 
     /// We saw a key come or go: until that is heard, the contrary is what was told.
     pub(super) fn saw(&mut self, now_ms: u64, kind: Kind, key: &str, is_there: bool, at: (Position, u64)) {
-        if !self.follows || !self.hears {
+        if !self.sees || !self.hears {
             return;
         }
         let wrong = &mut self.wrong[kind as usize];
@@ -171,7 +185,7 @@ impl Hearsay {
         ours: impl Fn(&str) -> bool,
     ) -> Vec<Amendment> {
         let mut amendments = Vec::new();
-        if now_ms < self.not_before_ms.max(self.looked_ms + LOOK_INTERVAL_MS) {
+        if !self.hears || now_ms < self.not_before_ms.max(self.looked_ms + LOOK_INTERVAL_MS) {
             return amendments;
         }
         self.looked_ms = now_ms;
@@ -296,6 +310,23 @@ mod tests {
         joining.begin_anew(500);
         joining.saw(1_000, Kind::Room, "r", true, at(7));
         assert_eq!(settle(&mut joining, 3_000, View::There(node()), true), []);
+        assert!(!joining.see(true), "a batch that comes meanwhile");
+        joining.saw(1_000, Kind::Room, "r", true, at(7));
+        joining.follow(true);
+        assert_eq!(settle(&mut joining, 4_000, View::There(node()), true).len(), 1);
+    }
+
+    #[test]
+    fn what_is_suspected_is_told_unless_it_is_heard() {
+        for hears in [false, true] {
+            let mut hearsay = hearsay();
+            hearsay.suspect(1_000, Kind::Room, "r", false);
+            if hears {
+                hear(&mut hearsay, 1_100, true, true);
+            }
+            let told = settle(&mut hearsay, 3_000, View::There(node()), true);
+            assert_eq!(told, if hears { vec![] } else { amended(View::There(node()), None, None) });
+        }
     }
 
     #[test]

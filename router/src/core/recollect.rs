@@ -51,12 +51,18 @@ impl Router {
     /// another router was there all the time, it is that one's to tell. Where none was, a node that did not hear our
     /// question may not be in the mirror yet: what is gone is doubted for a while.
     pub(super) fn recollect(&mut self, now: Now) {
-        let table = &self.table;
-        let steps = self.recall.take(|kind, key| match kind {
+        let (table, hearsay) = (&self.table, &mut self.presence.hearsay);
+        let is_alone = !self.membership.has_live_peer();
+        let nodes_now = |kind, key: &str| match kind {
             Kind::User => table.nodes_of_user(token::partition_of_key(key), key).len(),
             Kind::Room => table.nodes_of_room(token::partition_of_key(key), key).len(),
+        };
+        let steps = self.recall.take(nodes_now, |kind, key, is_there| {
+            if is_alone {
+                // One that is gone may have seen less than we do, and told what was not so.
+                hearsay.suspect(now.ms, kind, key, !is_there);
+            }
         });
-        let is_alone = !self.membership.has_live_peer();
         let mut gone: Vec<Step> = Vec::new();
         for step in steps {
             let then = now.back_to(step.at_ms);

@@ -115,9 +115,12 @@ impl Router {
     }
 
     fn apply_batch(&mut self, now: Now, slot: Slot, batch: &RosterBatch) {
+        // Another tells it, if it is not ours to tell: we hear that, even while we join.
+        let saw = self.presence.hearsay.see(true);
         for change in &batch.changes {
             self.apply_change(now, slot, batch.seq, change, Origin::Batch);
         }
+        self.presence.hearsay.see(saw);
         if let Some(node) = self.fleet.get_mut(slot) {
             node.applied = batch.seq;
         }
@@ -150,6 +153,7 @@ impl Router {
 
     /// Puts a snapshot in the place of what the tables hold for the node.
     fn apply_snapshot(&mut self, now: Now, slot: Slot, arrived: &Arrived, held: bool) {
+        let saw = self.presence.hearsay.see(false);
         if held {
             for change in self.missing_from(slot, &arrived.entries) {
                 self.apply_change(now, slot, arrived.seq, &change, Origin::Snapshot);
@@ -174,6 +178,7 @@ impl Router {
             };
             self.apply_change(now, slot, arrived.seq, &change, Origin::Snapshot);
         }
+        self.presence.hearsay.see(saw);
         if let Some(node) = self.fleet.get_mut(slot) {
             node.applied = arrived.seq;
         }
@@ -213,6 +218,8 @@ impl Router {
         let Some(node) = self.fleet.get(slot) else { return };
         let cause = if lost { Cause::NodeLost } else { Cause::Drain };
         let (id, seq, holds) = (node.id, node.applied + 1, node.entries > 0);
+        // What we hold of it may be of before we were away: others may have told long ago that it is gone.
+        let is_stale = !node.heard_since_join;
         if holds {
             let mut held_all = Vec::new();
             self.table.sweep(slot, id, |_, held| {
@@ -226,6 +233,12 @@ impl Router {
             });
             for change in &held_all {
                 self.apply_change(now, slot, seq, change, Origin::Removal);
+                if let Change::UserDown { user, .. } = change
+                    && is_stale
+                    && self.presence.is_lingering(user)
+                {
+                    self.presence.hearsay.suspect(now.ms, Kind::User, user, false);
+                }
             }
         }
         if self.fleet.remove(slot).is_some_and(|node| node.has_packed()) {

@@ -149,7 +149,9 @@ fn a_router_that_begins_alone_tells_what_no_router_saw_and_again_what_may_not_ha
     let wanted = ["hf.event.user.online.ana", "hf.event.user.online.bob"];
     assert_eq!(counts(&at_once), wanted.into_iter().map(|subject| (subject, 1)).collect());
     assert_eq!(counts(&doubted)["hf.event.room.vacated.left"], 1, "as no node has said otherwise");
-    assert_eq!(counts(&doubted).len() + late.len(), 2, "and nobody else's but ana's");
+    let held = doubted.iter().chain(&late).filter(|(subject, _)| subject == "hf.event.room.occupied.held");
+    assert_eq!(held.count(), 1, "of what changed meanwhile, how it stands");
+    assert_eq!(doubted.len() + late.len(), 3, "and nobody else's but ana's");
     let offline = doubted.iter().chain(&late).filter(|(subject, _)| subject == "hf.event.user.offline.ana");
     assert_eq!(offline.count(), 1, "after the rest of its linger");
     let id = |facts: &[(String, serde_json::Value)]| {
@@ -257,6 +259,60 @@ fn an_heir_leaves_what_was_told_truly_alone() {
     world.members[0].frozen = true;
     world.run(5_000);
     assert_eq!(counts(&world.facts()), HashMap::new());
+}
+
+#[test]
+fn what_a_dead_router_told_wrongly_that_was_alone_the_next_one_corrects() {
+    let mut world = World::new(0, 2);
+    world.room(0, "r", 1);
+    world.room(1, "r", 1);
+    world.nodes[1].silent = true;
+    world.add_router(1, Settings::default());
+    world.run(4_000);
+    world.room(0, "r", 0);
+    assert_eq!(counts(&world.facts())["hf.event.room.vacated.r"], 1, "as far as it can see");
+
+    world.members[0].frozen = true;
+    world.nodes[1].silent = false;
+    let seq = world.nodes[0].seq;
+    world.nodes[0].lately.push((members("r", 0), seq));
+    world.add_router(2, Settings::default());
+    world.run(1_500);
+    // It hears that facts can be heard.
+    world.up(0, "ana");
+    world.run(3_000);
+
+    assert_eq!(counts(&world.facts())["hf.event.room.occupied.r"], 1);
+}
+
+#[test]
+fn who_was_said_to_be_offline_while_we_were_away_is_told_when_they_are_back() {
+    let mut world = World::live(2, 2);
+    world.up(0, "u");
+    let owner = world.members.iter().position(|it| !it.seen.facts.is_empty()).expect("somebody told of it");
+    let other = 1 - owner;
+    world.nodes[0].silent = true;
+    world.members[other].deaf = true;
+    world.apply(other, Event::BusDown);
+    world.run(1_500);
+    world.apply(owner, Event::NodeMissing(gateway(1)));
+    world.turn(owner);
+    world.run(5_500);
+    assert_eq!(counts(&world.facts())["hf.event.user.offline.u"], 1);
+
+    world.members[other].deaf = false;
+    world.apply(other, Event::BusUp { max_payload: 1 << 20 });
+    world.turn(other);
+    world.run(1_000);
+    assert!(world.members[other].router.is_live(), "and still holds what it knew of the node");
+    world.members[owner].frozen = true;
+    world.run(1_500);
+    world.apply(other, Event::NodeMissing(gateway(1)));
+    world.turn(other);
+    world.up(1, "u");
+    world.run(4_000);
+
+    assert_eq!(counts(&world.facts())["hf.event.user.online.u"], 1);
 }
 
 #[test]
