@@ -54,6 +54,9 @@ struct Waiting {
     gaps: Vec<u32>,
     /// Scopes whose kept messages gave way, and the position of the first that did.
     behind: Vec<(u32, NonZeroU64)>,
+    /// Frames taken back that were queued after `known`, the last one at the last [`Outbox::take_withdrawn`].
+    withdrawn: Vec<u64>,
+    known: u64,
 }
 
 #[derive(Debug)]
@@ -133,7 +136,8 @@ impl Outbox {
 
     fn append(&mut self, now: Now, outgoing: Outgoing) -> u64 {
         self.last += 1;
-        let waiting = self.waiting.get_or_insert_default();
+        let known = self.last - 1;
+        let waiting = self.waiting.get_or_insert_with(|| Box::new(Waiting { known, ..Waiting::default() }));
         waiting.bytes += outgoing.frame.len();
         if let Class::Message { scope, key: Some(key), .. } = outgoing.class {
             waiting.keyed.insert((scope, key), self.last);
@@ -206,6 +210,16 @@ impl Outbox {
         behind
     }
 
+    /// The numbers of frames that were queued since the last call and taken back: they count as passed, and nobody will
+    /// ever get them.
+    pub fn take_withdrawn(&mut self) -> Vec<u64> {
+        let Some(waiting) = &mut self.waiting else { return Vec::new() };
+        waiting.known = self.last;
+        let withdrawn = std::mem::take(&mut waiting.withdrawn);
+        self.release();
+        withdrawn
+    }
+
     /// Looks at the age of what waits. `true`: the client is too slow for its policy. Under "drop oldest" messages
     /// over the age give way first, and only what may not be dropped makes it `true`.
     pub fn is_too_old(&mut self, now: Now, bounds: &Bounds, lost: &mut Lost) -> bool {
@@ -227,6 +241,9 @@ impl Outbox {
     /// Takes back all that is not begun: nobody will read it.
     pub fn clear(&mut self) {
         let Some(waiting) = &mut self.waiting else { return };
+        for index in usize::from(waiting.head_written > 0)..waiting.entries.len() {
+            waiting.note_withdrawn(index);
+        }
         waiting.entries.truncate(usize::from(waiting.head_written > 0));
         waiting.dead = 0;
         waiting.bytes = waiting.entries.iter().map(|entry| entry.frame.len()).sum();
@@ -235,8 +252,12 @@ impl Outbox {
     }
 
     fn release(&mut self) {
-        let holds_nothing =
-            |waiting: &Waiting| waiting.entries.is_empty() && waiting.gaps.is_empty() && waiting.behind.is_empty();
+        let holds_nothing = |waiting: &Waiting| {
+            waiting.entries.is_empty()
+                && waiting.gaps.is_empty()
+                && waiting.behind.is_empty()
+                && waiting.withdrawn.is_empty()
+        };
         if self.waiting.as_deref().is_some_and(holds_nothing) {
             self.waiting = None;
         }
@@ -333,6 +354,7 @@ impl Waiting {
         if index == 0 && self.head_written > 0 {
             return false;
         }
+        self.note_withdrawn(index);
         let Some(entry) = self.entries.get_mut(index) else { return false };
         self.bytes -= entry.frame.len();
         entry.frame = Bytes::new();
@@ -340,6 +362,12 @@ impl Waiting {
         let (number, class) = (entry.number, entry.class.clone());
         self.forget_key(number, &class);
         true
+    }
+
+    fn note_withdrawn(&mut self, index: usize) {
+        if let Some(entry) = self.entries.get(index).filter(|entry| !entry.is_dead() && entry.number > self.known) {
+            self.withdrawn.push(entry.number);
+        }
     }
 
     fn forget_key(&mut self, number: u64, class: &Class) {

@@ -142,6 +142,12 @@ pub trait Socket {
         Vec::new()
     }
 
+    /// Numbers of frames queued since the last call that were taken back and never leave, though they count as passed:
+    /// replaced, expired, given way, or cleared by a close.
+    fn take_withdrawn(&mut self) -> Vec<u64> {
+        Vec::new()
+    }
+
     /// Whether a frame of so many bytes can be queued without anything giving way.
     fn has_room(&mut self, _now: Now, _frame_bytes: usize) -> bool {
         true

@@ -15,7 +15,8 @@ pub struct Receipt {
     pub queued: u64,
     /// Connections of the target that the filters left out.
     pub filtered: u64,
-    /// Refused by policy: queue full, or paused.
+    /// Refused by policy: queue full, or paused. Or taken back in the turn that took the message: replaced, given way to
+    /// newer ones, or the client was closed as too slow.
     pub dropped: u64,
     /// Connections that acknowledged, where `Hf-Receipt: acked` asked for it.
     pub acked: u64,

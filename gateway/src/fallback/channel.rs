@@ -354,6 +354,10 @@ impl Socket for Channel {
         self.outbox.take_behind()
     }
 
+    fn take_withdrawn(&mut self) -> Vec<u64> {
+        self.outbox.take_withdrawn()
+    }
+
     fn has_room(&mut self, now: Now, frame_bytes: usize) -> bool {
         if !self.outbox.fits(frame_bytes, &self.settings.bounds) {
             self.serve(now);

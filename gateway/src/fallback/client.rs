@@ -100,6 +100,10 @@ impl Socket for Client {
         self.socket().take_behind()
     }
 
+    fn take_withdrawn(&mut self) -> Vec<u64> {
+        self.socket().take_withdrawn()
+    }
+
     fn has_room(&mut self, now: Now, frame_bytes: usize) -> bool {
         self.socket().has_room(now, frame_bytes)
     }

@@ -313,6 +313,10 @@ impl Socket for Connection {
         self.outbox.take_behind()
     }
 
+    fn take_withdrawn(&mut self) -> Vec<u64> {
+        self.outbox.take_withdrawn()
+    }
+
     fn has_room(&mut self, now: Now, frame_bytes: usize) -> bool {
         let fits = |outbox: &Outbox, limits: &Limits| outbox.fits(frame_bytes, &limits.outgoing);
         if !fits(&self.outbox, &self.terms.limits) {

@@ -63,6 +63,7 @@ fn an_empty_outbox_holds_nothing() {
     outbox.push(at(0), expiring(b'b', at(5)), &CLOSE, &mut lost);
     write(&mut outbox, at(10), usize::MAX, &mut lost);
 
+    assert_eq!(outbox.take_withdrawn(), [2], "its time was over");
     assert!(outbox.waiting.is_none());
     assert_eq!(outbox.passed(), 2);
     assert_eq!(size_of::<Outbox>(), 16);
@@ -438,4 +439,29 @@ fn each_kept_message_is_written_once_and_in_order_where_what_gave_way_is_read_ag
             assert_eq!(read.collect::<Vec<u64>>(), sent.collect::<Vec<u64>>(), "seed {seed}, scope {scope}");
         }
     }
+}
+
+#[test]
+fn what_was_taken_back_is_named_once_unless_it_had_been_there_at_the_time_before() {
+    let (mut outbox, mut lost) = (Outbox::default(), Lost::default());
+    let push = |outbox: &mut Outbox, lost: &mut Lost, outgoing| outbox.push(at(0), outgoing, &DROP, lost);
+    push(&mut outbox, &mut lost, keyed(b'a', 1, 7));
+    push(&mut outbox, &mut lost, keyed(b'b', 1, 7));
+    assert_eq!(outbox.take_withdrawn(), [1]);
+    assert!(outbox.take_withdrawn().is_empty());
+
+    push(&mut outbox, &mut lost, keyed(b'c', 1, 7));
+    assert!(outbox.take_withdrawn().is_empty(), "2 was there before");
+    for name in b'd'..b'p' {
+        push(&mut outbox, &mut lost, message(name, 1));
+    }
+    assert_eq!(outbox.take_withdrawn(), [4, 5], "3 was there before");
+
+    push(&mut outbox, &mut lost, control(b'z'));
+    outbox.clear();
+    let passed = push(&mut outbox, &mut lost, control(b'y'));
+    assert_eq!((outbox.take_withdrawn(), passed), (vec![16], Pushed::Queued(17)));
+    drain(&mut outbox, at(0));
+    assert_eq!(outbox.take_gaps(), [1]);
+    assert!(outbox.waiting.is_none());
 }

@@ -44,7 +44,7 @@ impl<S: Socket> Shard<S> {
             let Some(connection) = self.table.get_mut(index) else { continue };
             connection.dirty = CLEAN;
             let passed = connection.socket.flush(now);
-            self.turn.set_passed(place, passed);
+            self.turn.set_passed(place, passed, connection.socket.take_withdrawn());
             let lagging = connection.lagging;
             if connection.gap_queued > 0 && passed >= connection.gap_queued {
                 connection.gap_queued = 0;

@@ -31,6 +31,8 @@ pub(super) struct Turn {
     dirty: Vec<Option<u32>>,
     /// Per dirty connection, the last frame its socket handed over.
     passed: Vec<u64>,
+    /// Frames of this turn that were taken back unwritten: the place among the dirty, and the number.
+    withdrawn: Vec<(u32, u64)>,
     receipts: Vec<(ReceiptRef, ReceiptPart)>,
     copies: Vec<Copy>,
     /// Of sampled deliveries.
@@ -69,8 +71,13 @@ impl Turn {
         self.dirty.get(place).copied()
     }
 
-    pub(super) fn set_passed(&mut self, place: usize, number: u64) {
+    /// `withdrawn`: those of this turn that are passed and were not written.
+    pub(super) fn set_passed(&mut self, place: usize, number: u64, withdrawn: Vec<u64>) {
         self.passed[place] = number;
+        if !withdrawn.is_empty() {
+            let place = u32::try_from(place).unwrap_or(u32::MAX);
+            self.withdrawn.extend(withdrawn.into_iter().map(|number| (place, number)));
+        }
     }
 
     /// Deliveries since the last call.
@@ -292,8 +299,13 @@ impl<S: Socket> Shard<S> {
     /// Counts what was written, and reports each receipt of the turn.
     pub(super) fn settle_receipts(&mut self) {
         let turn = &mut self.turn;
+        turn.withdrawn.sort_unstable();
         for copy in turn.copies.drain(..) {
             let part = &mut turn.receipts[copy.receipt].1;
+            if turn.withdrawn.binary_search(&(copy.dirty, copy.number)).is_ok() {
+                part.dropped += 1;
+                continue;
+            }
             match turn.dirty.get(copy.dirty as usize) {
                 Some(Some(_)) if turn.passed[copy.dirty as usize] >= copy.number => part.written += 1,
                 Some(Some(_)) => part.queued += 1,
@@ -305,6 +317,7 @@ impl<S: Socket> Shard<S> {
         }
         turn.dirty.clear();
         turn.passed.clear();
+        turn.withdrawn.clear();
         self.acks.report(&mut self.to_hub);
     }
 

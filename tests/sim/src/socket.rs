@@ -154,6 +154,10 @@ impl Socket for SimSocket {
         self.outbox.take_behind()
     }
 
+    fn take_withdrawn(&mut self) -> Vec<u64> {
+        self.outbox.take_withdrawn()
+    }
+
     fn has_room(&mut self, now: Now, frame_bytes: usize) -> bool {
         if !self.outbox.fits(frame_bytes, &self.bounds) {
             self.write(now);

@@ -53,6 +53,23 @@ fn a_receipt_tells_written_queued_dropped_and_filtered_apart() {
 }
 
 #[test]
+fn a_copy_that_was_taken_back_in_its_turn_is_not_called_written() {
+    let mut scene = Scene::new();
+    let (replaced, _fine) = (scene.client("ana", None), scene.client("ana", None));
+    let delivery = SharedDelivery::new(scene.delivery(vec![user("ana")]), scene.router);
+    scene.shard.handle(scene.now, ToShard::Deliver(Arc::new(delivery)));
+    {
+        let mut wire = replaced.wire.borrow_mut();
+        wire.withdrawn = vec![wire.passed + wire.queued.len() as u64];
+    }
+
+    scene.shard.finish_turn(scene.now);
+
+    let part = scene.receipt();
+    assert_eq!((part.matched, part.written, part.dropped), (2, 1, 1));
+}
+
+#[test]
 fn one_turn_writes_each_socket_once() {
     let mut scene = Scene::new();
     let client = scene.client("ana", None);
