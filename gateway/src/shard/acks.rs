@@ -83,6 +83,7 @@ impl Acks {
         if self.tracked == 0 {
             return;
         }
+        let known = self.fresh.len();
         for (id, list) in &mut self.by_id {
             for waiting in list {
                 if waiting.connections.remove(&key) {
@@ -93,6 +94,10 @@ impl Acks {
                     }
                 }
             }
+        }
+        // What follows from a run must not depend on where a table has its entries.
+        if let Some(added) = self.fresh.get_mut(known..) {
+            added.sort_unstable();
         }
     }
 
