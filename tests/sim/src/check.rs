@@ -92,19 +92,22 @@ impl World {
     }
 
     fn check_receipt(&mut self, number: u64, asked: &Asked) -> Result<(), Violation> {
-        for receipt in &asked.answers {
+        for (_, receipt) in &asked.answers {
             let whole = receipt.matched == receipt.written + receipt.queued + receipt.dropped;
             let offline = receipt.matched + receipt.filtered == 0 && receipt.late_nodes == 0;
             if !whole || receipt.offline != offline {
                 return Err(Violation(format!("receipt {number} contradicts itself: {receipt:?}")));
             }
+            self.check_claims(number, asked, receipt)?;
         }
         if !self.held_since(asked.sent_ms) {
             return Ok(());
         }
         match &asked.answers[..] {
-            [receipt] => {
+            [(at_ms, receipt)] => {
                 self.totals.receipts += 1;
+                self.totals.acked += receipt.acked;
+                self.check_acked(number, asked, *at_ms, receipt)?;
                 let stayed = asked.sure.iter().filter(|id| self.clients.contains_key(id)).count() as u64;
                 let stays_by_itself = !matches!(asked.target, holdfast_protocol::subject::Target::Room(_));
                 if stays_by_itself && receipt.matched < stayed {

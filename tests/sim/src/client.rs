@@ -11,6 +11,7 @@ use holdfast_gateway::link::Key;
 use holdfast_protocol::subject::Target;
 use serde_json::Value;
 
+use crate::acks::Owed;
 use crate::diary::Diary;
 use crate::follow::{Follow, Truth, place_of};
 use crate::history::{Page, check_page};
@@ -128,6 +129,10 @@ pub struct Client {
     pub goaway: Option<GoAway>,
     /// Its gateway was taken back into service: it may be told another time.
     pub recalled: bool,
+    /// What it has yet to acknowledge.
+    pub owed: Owed,
+    /// Live messages that it read since the world last looked.
+    pub heard: Vec<Number>,
     /// What happened to it lately, for the story of a failure.
     pub diary: Diary,
     /// Kept messages that came.
@@ -167,6 +172,8 @@ impl Client {
             unsteady_until_ms: 0,
             goaway: None,
             recalled: false,
+            owed: Owed::default(),
+            heard: Vec::new(),
             diary: Diary::default(),
             kept: 0,
             resumed: 0,
@@ -387,6 +394,11 @@ impl Client {
         let Some(Number { sender, number }) = number_of(frame) else {
             return Err("a message nobody sent".to_owned());
         };
+        self.heard.push(Number { sender, number });
+        if frame["ack"] == true {
+            let id = frame["id"].as_str().ok_or("nothing to acknowledge it by")?;
+            self.owed.fresh.push((id.to_owned(), frame["room"].is_string()));
+        }
         let lenient = lenient(frame["data"]["at"].as_u64().unwrap_or(0));
         let target = frame["data"]["target"].as_str().unwrap_or("").to_owned();
         let room = frame["room"].as_str().unwrap_or("").to_owned();

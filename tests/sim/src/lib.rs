@@ -3,6 +3,7 @@
 //! The logic is the product's own, linked in; sockets, NATS and the clock are simulated. A run is decided by its seed
 //! alone and can be repeated from it.
 
+pub mod acks;
 pub mod bus;
 mod check;
 pub mod client;
@@ -55,7 +56,7 @@ pub struct Plan {
     pub harsh: bool,
     /// The bus may split in two parts that come together again.
     pub splits: bool,
-    /// Work of more kinds: bursts.
+    /// Work of more kinds: bursts, and receipts that wait for acknowledgements.
     pub wide: bool,
 }
 

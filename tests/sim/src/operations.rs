@@ -6,7 +6,7 @@ use crate::bus::Weather;
 use crate::client::{Membership, Memory};
 use crate::history::Page;
 use crate::maintain::UNSTEADY_MS;
-use crate::service::KeepOptions;
+use crate::service::{KeepOptions, SendOptions};
 use crate::world::{Phase, World};
 
 /// Few users and rooms, so that they meet; keys that need encoding among them.
@@ -126,7 +126,14 @@ impl World {
         let sure = self.sure(&target);
         let (ask, index) = (self.rng.chance(300), self.rng.index(self.services.len()));
         self.totals.sent += 1;
-        self.services[index].send(&mut self.bus, &mut self.rng, self.now_ms, &target, sure, ask);
+        self.services[index].send(
+            &mut self.bus,
+            &mut self.rng,
+            self.now_ms,
+            &target,
+            sure,
+            SendOptions { ask, ..SendOptions::default() },
+        );
     }
 
     fn keep(&mut self) {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use holdfast_protocol::receipt::Receipt;
 use serde_json::Value;
 
 use crate::socket::{frame_of, text_of};
@@ -39,11 +40,21 @@ pub enum Sabotage {
     Mute,
     /// The last message of a row counts as written, and never leaves.
     TearRow,
+    /// A receipt claims a delivery that no client got.
+    ClaimWritten,
+    /// A receipt claims an acknowledgement that no client gave.
+    ClaimAck,
+    /// A receipt lacks an acknowledgement.
+    ForgetAck,
+    /// A receipt comes after its time.
+    HoldReceipt,
+    /// A receipt that waits for acknowledgements never comes.
+    LoseAcked,
 }
 
 impl Sabotage {
     /// Each of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 19] = [
         Self::Lose,
         Self::Repeat,
         Self::Swap,
@@ -58,11 +69,16 @@ impl Sabotage {
         Self::RepeatGoaway,
         Self::Mute,
         Self::TearRow,
+        Self::ClaimWritten,
+        Self::ClaimAck,
+        Self::ForgetAck,
+        Self::HoldReceipt,
+        Self::LoseAcked,
     ];
 
     /// Whether it is about work that only a wide run does.
     pub const fn is_wide(self) -> bool {
-        matches!(self, Self::TearRow)
+        matches!(self, Self::TearRow | Self::ClaimAck | Self::ForgetAck | Self::LoseAcked)
     }
 }
 
@@ -131,9 +147,30 @@ impl World {
                     client.wire.borrow_mut().frames.retain(|frame| !is_message(frame));
                 }
             }
+            Sabotage::ClaimWritten => self.falsify(false, |_, receipt| {
+                receipt.matched += 1;
+                receipt.written += 1;
+            }),
+            Sabotage::ClaimAck => self.falsify(true, |_, receipt| receipt.acked += 1),
+            Sabotage::ForgetAck => self.falsify(true, |_, receipt| receipt.acked -= 1),
+            Sabotage::HoldReceipt => self.falsify(false, |at_ms, _| *at_ms += 500),
+            Sabotage::LoseAcked => {
+                let asked = self.services.iter_mut().flat_map(|service| service.asked.values_mut());
+                asked.filter(|asked| asked.acked).for_each(|asked| asked.answers.clear());
+            }
             Sabotage::TearRow => {
                 self.clients.values().for_each(|client| client.wire.borrow_mut().tears_row = true);
             }
+        }
+    }
+
+    /// Changes a receipt, of the latest that have come and tell of clients.
+    fn falsify(&mut self, acked: bool, how: fn(&mut u64, &mut Receipt)) {
+        let asked = self.services.iter_mut().flat_map(|service| service.asked.values_mut().rev());
+        let mut receipts = asked.flat_map(|asked| &mut asked.answers);
+        if let Some((at_ms, receipt)) = receipts.find(|(_, receipt)| receipt.acked > 0 || !acked && receipt.written > 0)
+        {
+            how(at_ms, receipt);
         }
     }
 

@@ -35,11 +35,27 @@ pub struct Asked {
     pub target: Target,
     /// Clients that surely belonged to the target then.
     pub sure: Vec<u64>,
-    /// Answers so far.
-    pub answers: Vec<Receipt>,
-    /// Whether they were checked.
-    pub checked: bool,
+    /// How long it may take.
+    pub timeout_ms: u64,
+    /// It waits for acknowledgements of clients.
+    pub acked: bool,
+    /// Copies that clients were handed so far.
+    pub heard: u64,
+    /// Answers so far, and when they came.
+    pub answers: Vec<(u64, Receipt)>,
 }
+
+/// How a live message is sent.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SendOptions {
+    /// A receipt is asked for.
+    pub ask: bool,
+    /// It shall wait for acknowledgements, for so long.
+    pub acked_ms: Option<u64>,
+}
+
+/// How long a receipt takes at most where nobody says.
+const TIMEOUT_MS: u64 = 400;
 
 /// A kept message whose acknowledgement has not come.
 #[derive(Debug, Clone)]
@@ -97,23 +113,38 @@ impl Service {
         }
     }
 
-    /// Sends the next message to `target`; with `ask` a receipt is asked for.
-    pub fn send(&mut self, bus: &mut Bus, rng: &mut Rng, now_ms: u64, target: &Target, sure: Vec<u64>, ask: bool) {
+    /// Sends the next message to `target`.
+    pub fn send(
+        &mut self,
+        bus: &mut Bus,
+        rng: &mut Rng,
+        now_ms: u64,
+        target: &Target,
+        sure: Vec<u64>,
+        options: SendOptions,
+    ) {
         self.sent += 1;
         let number = Number { sender: self.sender, number: self.sent };
         let subject = self.subjects.to(Kind::Send, target);
         let payload =
             format!(r#"{{"sender":{},"number":{},"target":"{subject}","at":{now_ms}}}"#, number.sender, number.number);
         let mut message = Message::new(subject, Bytes::from(payload));
+        let SendOptions { ask, acked_ms } = options;
         if ask {
             message.reply = Some(format!("_INBOX.service{}.{}", self.sender, self.sent));
             let asked = Asked {
                 sent_ms: now_ms,
                 target: target.clone(),
                 sure: sure.clone(),
+                timeout_ms: acked_ms.unwrap_or(TIMEOUT_MS),
+                acked: acked_ms.is_some(),
+                heard: 0,
                 answers: Vec::new(),
-                checked: false,
             };
+            if let Some(acked_ms) = acked_ms {
+                message.headers.push(("Hf-Receipt".to_owned(), "acked".to_owned()));
+                message.headers.push(("Hf-Timeout".to_owned(), acked_ms.to_string()));
+            }
             self.asked.insert(self.sent, asked);
         }
         let room = match target {
@@ -166,7 +197,7 @@ impl Service {
     }
 
     /// An answer.
-    pub fn receive(&mut self, message: Message) {
+    pub fn receive(&mut self, now_ms: u64, message: &Message) {
         let number = message.subject.rsplit('.').next().and_then(|number| number.parse::<u64>().ok());
         if message.subject.contains(".kept.") {
             // Nobody listens where the stream's server is away: it is tried again in time.
@@ -176,7 +207,7 @@ impl Service {
         }
         let Some(asked) = number.and_then(|number| self.asked.get_mut(&number)) else { return };
         if let Ok(receipt) = serde_json::from_slice(&message.payload) {
-            asked.answers.push(receipt);
+            asked.answers.push((now_ms, receipt));
         }
     }
 }

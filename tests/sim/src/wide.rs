@@ -3,17 +3,30 @@
 use holdfast_protocol::subject::Target;
 
 use crate::operations::{ROOMS, USERS};
+use crate::service::SendOptions;
 use crate::world::World;
 
 /// Most messages of a burst beyond the first two.
 const BURST_MORE_MAX: u64 = 40;
+/// How long acknowledgements are waited for, and how much longer at most: receipts are looked at later than that.
+const ACKED_MIN_MS: u64 = 300;
+/// See there.
+const ACKED_MORE_MAX_MS: u64 = 1_500;
 
 impl World {
     /// A millisecond's worth of it.
     pub(crate) fn operate_widely(&mut self) {
-        if self.extra.chance(6) {
+        if self.extra.chance(4) {
             self.totals.steps += 1;
             self.burst();
+        }
+        if self.extra.chance(12) {
+            self.totals.steps += 1;
+            self.ask_for_acks();
+        }
+        if self.extra.chance(4) {
+            self.totals.steps += 1;
+            self.acknowledge_as_a_stranger();
         }
     }
 
@@ -24,8 +37,25 @@ impl World {
         for _ in 0..2 + self.extra.below(BURST_MORE_MAX) {
             self.totals.sent += 1;
             let sure = sure.clone();
-            self.services[index].send(&mut self.bus, &mut self.extra, self.now_ms, &target, sure, false);
+            self.services[index].send(
+                &mut self.bus,
+                &mut self.extra,
+                self.now_ms,
+                &target,
+                sure,
+                SendOptions::default(),
+            );
         }
+    }
+
+    /// A message that clients are to acknowledge.
+    fn ask_for_acks(&mut self) {
+        let target = if self.extra.chance(50) { Target::All } else { self.room_or_user() };
+        let (sure, index) = (self.sure(&target), self.extra.index(self.services.len()));
+        let acked_ms = Some(ACKED_MIN_MS + self.extra.below(ACKED_MORE_MAX_MS));
+        self.totals.sent += 1;
+        let options = SendOptions { ask: true, acked_ms };
+        self.services[index].send(&mut self.bus, &mut self.extra, self.now_ms, &target, sure, options);
     }
 
     fn room_or_user(&mut self) -> Target {

@@ -14,6 +14,7 @@ use holdfast_protocol::subject::Subjects;
 use holdfast_router::core::event;
 
 use crate::Plan;
+use crate::acks::Acks;
 use crate::bus::{Bus, Link, Weather};
 use crate::client::{Client, Memory, Violation};
 use crate::facts::Facts;
@@ -76,6 +77,10 @@ pub struct Totals {
     pub in_rows: u64,
     /// … and how many such rows there were.
     pub rows: u64,
+    /// Messages that clients acknowledged, …
+    pub acks: u64,
+    /// … and acknowledgements that receipts told of.
+    pub acked: u64,
 }
 
 impl Totals {
@@ -107,6 +112,7 @@ pub struct World {
     pub(crate) services: Vec<Service>,
     pub(crate) facts: Facts,
     pub(crate) stream: JetStream,
+    pub(crate) acks: Acks,
     /// Clients without a connection, that will come back.
     pub(crate) away: Vec<Memory>,
     /// Since when promises hold to the letter; `None` while they do not.
@@ -116,6 +122,8 @@ pub struct World {
     /// Links that are cut, and until when.
     pub(crate) cut_until: BTreeMap<Link, u64>,
     pub(crate) weather_until_ms: u64,
+    /// When messages last came twice.
+    pub(crate) doubled_ms: u64,
     /// The bus is in two parts until then.
     pub(crate) split_until_ms: Option<u64>,
     next_id: u64,
@@ -133,6 +141,7 @@ impl World {
             extra: Rng::new(!plan.seed),
             stream: JetStream::new(&mut bus),
             bus,
+            acks: Acks::default(),
             away: Vec::new(),
             now_ms: 1000,
             phase: Phase::Healing,
@@ -146,6 +155,7 @@ impl World {
             handovers_ms: Vec::new(),
             cut_until: BTreeMap::new(),
             weather_until_ms: 0,
+            doubled_ms: 0,
             split_until_ms: None,
             next_id: 0,
             plan,
@@ -204,6 +214,9 @@ impl World {
             self.sabotage(what);
         }
         self.read_clients()?;
+        if self.plan.wide {
+            self.acknowledge();
+        }
         self.check_expectations()?;
         if self.phase != Phase::Silence {
             self.operate();
@@ -294,7 +307,7 @@ impl World {
             } else if let Some(gateway) = self.gateways.values_mut().find(|gateway| gateway.link == link) {
                 gateway.receive(message);
             } else if let Some(service) = self.services.iter_mut().find(|service| service.link == link) {
-                service.receive(message);
+                service.receive(self.now_ms, &message);
             } else if link == self.stream.link {
                 self.stream.receive(&mut self.bus, &mut self.rng, self.now_ms, message);
             } else if link == self.facts.link {
@@ -322,11 +335,12 @@ impl World {
     fn read_clients(&mut self) -> Result<(), Violation> {
         let calm_ms = self.calm_since_ms.unwrap_or(u64::MAX);
         let lenient = move |sent_ms: u64| sent_ms < calm_ms;
-        let (mut ended, mut drained) = (Vec::new(), Vec::new());
+        let (mut ended, mut drained, mut heard) = (Vec::new(), Vec::new(), Vec::new());
         for (id, client) in &mut self.clients {
             let seen = client.seen.len();
             self.totals.steps += client.read(self.now_ms, &self.stream, &lenient)?;
             self.totals.delivered += (client.seen.len() - seen) as u64;
+            heard.append(&mut client.heard);
             let is_steady = self.now_ms > client.unsteady_until_ms;
             if !is_steady {
                 client.gaps = 0;
@@ -344,6 +358,9 @@ impl World {
                 }
                 ended.push(*id);
             }
+        }
+        for number in heard {
+            self.note_heard(number);
         }
         for id in drained {
             self.check_drained(id)?;
@@ -378,6 +395,7 @@ impl World {
         let now = self.gateway_now();
         if let Some(client) = self.clients.remove(&id) {
             self.totals.note_client(&client);
+            self.note_unread(&client);
             if let Some(gateway) = self.gateways.get_mut(&client.gateway) {
                 gateway.client_gone(now, client.shard, client.key);
             }
@@ -390,6 +408,9 @@ impl World {
 
     /// Makes the bad weather end, cut links whole, and stalled clients read again, each at its time.
     fn mend(&mut self) {
+        if self.bus.weather.duplication > 0 {
+            self.doubled_ms = self.now_ms;
+        }
         if self.now_ms >= self.weather_until_ms {
             self.bus.weather = Weather::default();
         }

@@ -59,7 +59,7 @@ fn promises_hold_for_seed_8() {
 /// With work of more kinds; it must really have been done.
 fn check_wide(seed: u64) {
     match run(Plan { wide: true, ..Plan::new(seed, STEPS) }) {
-        Ok(totals) => assert!(totals.rows > 0, "seed {seed}: {totals:?}"),
+        Ok(totals) => assert!(totals.rows > 0 && totals.acked > 0, "seed {seed}: {totals:?}"),
         Err(failure) => panic!(
             "seed {seed} at {} ms: {}\n{}\nrepeat with: holdfast-sim --seed {seed} --steps {STEPS} --wide",
             failure.at_ms, failure.violation.0, failure.story
