@@ -14,7 +14,7 @@ use rustc_hash::FxHashMap;
 
 pub use self::bounds::{Bounds, WhenFull};
 use crate::clock::Now;
-use crate::socket::{Class, Outgoing, Pushed};
+use crate::socket::{Class, LEFT, Outgoing, Pushed};
 
 /// What a queued frame costs besides its bytes: its place in the queue. Counted, so that a queue of tiny frames is
 /// bounded by what it really holds.
@@ -220,6 +220,22 @@ impl Outbox {
         withdrawn
     }
 
+    /// The client is in this scope no more: see [`Socket::forget`](crate::socket::Socket::forget).
+    pub fn forget(&mut self, scope: u32) {
+        let Some(waiting) = &mut self.waiting else { return };
+        waiting.gaps.retain(|known| *known != scope);
+        waiting.behind.retain(|(known, _)| *known != scope);
+        waiting.keyed.retain(|(known, _), _| *known != scope);
+        for entry in &mut waiting.entries {
+            if let Class::Message { scope: of, key, kept, .. } = &mut entry.class
+                && *of == scope
+            {
+                (*of, *key, *kept) = (LEFT, None, None);
+            }
+        }
+        self.release();
+    }
+
     /// Looks at the age of what waits. `true`: the client is too slow for its policy. Under "drop oldest" messages
     /// over the age give way first, and only what may not be dropped makes it `true`.
     pub fn is_too_old(&mut self, now: Now, bounds: &Bounds, lost: &mut Lost) -> bool {
@@ -303,7 +319,7 @@ impl Waiting {
     fn note_lost(&mut self, scope: u32, kept: Option<NonZeroU64>) {
         match kept {
             Some(seq) if self.behind.iter().all(|(known, _)| *known != scope) => self.behind.push((scope, seq)),
-            None if !self.gaps.contains(&scope) => self.gaps.push(scope),
+            None if scope != LEFT && !self.gaps.contains(&scope) => self.gaps.push(scope),
             Some(_) | None => {}
         }
     }

@@ -31,6 +31,9 @@ pub enum Class {
 /// The scope of messages that are not a room's.
 pub const OWN_STREAM: u32 = u32::MAX;
 
+/// The scope of messages of a room that the client has left.
+pub const LEFT: u32 = u32::MAX - 1;
+
 /// A complete, unmasked WebSocket frame on its way out, shared between all sockets that get it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outgoing {
@@ -147,6 +150,10 @@ pub trait Socket {
     fn take_withdrawn(&mut self) -> Vec<u64> {
         Vec::new()
     }
+
+    /// The client is in this scope no more, or begins anew there: what waits of it may still leave, but takes nobody's
+    /// place, and where it gives way nothing is told of it or read again.
+    fn forget(&mut self, _scope: u32) {}
 
     /// Whether a frame of so many bytes can be queued without anything giving way.
     fn has_room(&mut self, _now: Now, _frame_bytes: usize) -> bool {

@@ -358,6 +358,10 @@ impl Socket for Channel {
         self.outbox.take_withdrawn()
     }
 
+    fn forget(&mut self, scope: u32) {
+        self.outbox.forget(scope);
+    }
+
     fn has_room(&mut self, now: Now, frame_bytes: usize) -> bool {
         if !self.outbox.fits(frame_bytes, &self.settings.bounds) {
             self.serve(now);

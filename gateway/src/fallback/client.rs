@@ -104,6 +104,10 @@ impl Socket for Client {
         self.socket().take_withdrawn()
     }
 
+    fn forget(&mut self, scope: u32) {
+        self.socket().forget(scope);
+    }
+
     fn has_room(&mut self, now: Now, frame_bytes: usize) -> bool {
         self.socket().has_room(now, frame_bytes)
     }

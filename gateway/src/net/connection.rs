@@ -317,6 +317,10 @@ impl Socket for Connection {
         self.outbox.take_withdrawn()
     }
 
+    fn forget(&mut self, scope: u32) {
+        self.outbox.forget(scope);
+    }
+
     fn has_room(&mut self, now: Now, frame_bytes: usize) -> bool {
         let fits = |outbox: &Outbox, limits: &Limits| outbox.fits(frame_bytes, &limits.outgoing);
         if !fits(&self.outbox, &self.terms.limits) {

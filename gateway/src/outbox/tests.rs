@@ -345,6 +345,24 @@ fn kept_messages_that_give_way_take_all_behind_them_of_their_scope_along_and_are
 }
 
 #[test]
+fn what_waits_of_a_room_that_was_left_gives_way_without_a_word() {
+    let mut outbox = Outbox::default();
+    let mut lost = Lost::default();
+    for outgoing in [kept(b'a', 1, 3), kept(b'b', 2, 4), message(b'c', 1), keyed(b'd', 1, 7), kept(b'e', 1, 5)] {
+        outbox.push(at(0), outgoing, &DROP, &mut lost);
+    }
+
+    outbox.forget(1);
+    outbox.push(at(0), keyed(b'f', 1, 7), &DROP, &mut lost);
+    for name in b'g'..=b'm' {
+        outbox.push(at(0), control(name), &DROP, &mut lost);
+    }
+
+    assert_eq!((outbox.take_gaps(), behind(&mut outbox)), (vec![], vec![(2, 4)]));
+    assert_eq!(drain(&mut outbox, at(0)), "defghijklm", "the key is a new one's");
+}
+
+#[test]
 fn a_kept_message_refused_by_a_full_queue_is_one_to_be_read_again() {
     let mut outbox = Outbox::default();
     let mut lost = Lost::default();

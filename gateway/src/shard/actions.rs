@@ -47,7 +47,7 @@ impl<S: Socket> Shard<S> {
             Action::Rebind(_) => {}
             Action::Join { ticket, room, since, leave_first, callout } => {
                 if leave_first && let Some(slot) = self.membership_in(index, &room) {
-                    self.end_membership(index, slot, Cause::Close);
+                    self.leave_room(index, slot, Cause::Close);
                 }
                 if let Some(conn) = self.conn(index) {
                     let callout = if callout { self.sender(index) } else { None };
@@ -57,7 +57,7 @@ impl<S: Socket> Shard<S> {
             }
             Action::Leave { room } => {
                 if let Some(slot) = self.membership_in(index, &room) {
-                    self.end_membership(index, slot, Cause::Close);
+                    self.leave_room(index, slot, Cause::Close);
                 }
             }
             Action::Publish { ticket, to, said, payload } => {
@@ -189,7 +189,7 @@ impl<S: Socket> Shard<S> {
     pub(super) fn end_membership_by_command(&mut self, index: u32, room: &str) -> bool {
         let slot = self.membership_in(index, room);
         if let Some(slot) = slot {
-            self.end_membership(index, slot, Cause::Ctl);
+            self.leave_room(index, slot, Cause::Ctl);
         }
         slot.is_some()
     }

@@ -355,6 +355,16 @@ impl<S: Socket> Shard<S> {
         }
     }
 
+    /// A connection that goes on is in the room no more, or begins anew there.
+    fn leave_room(&mut self, index: u32, slot: usize, cause: Cause) {
+        if let Some(connection) = self.table.get_mut(index)
+            && let Some(room) = connection.memberships.get(slot).map(|membership| membership.room)
+        {
+            connection.socket.forget(room);
+        }
+        self.end_membership(index, slot, cause);
+    }
+
     fn end_membership(&mut self, index: u32, slot: usize, cause: Cause) {
         let scope = self.table.get(index).and_then(|connection| connection.memberships.get(slot)).map(|it| it.room);
         if let Some(room) = self.table.leave(index, slot) {

@@ -48,6 +48,8 @@ struct Wire {
     framing: Framing,
     /// What the queue says of kept messages that gave way.
     behind: Vec<(u32, NonZeroU64)>,
+    /// Scopes that its client has left.
+    forgotten: Vec<u32>,
     /// What it says of frames that were taken back.
     withdrawn: Vec<u64>,
     closed: Option<(u16, String)>,
@@ -116,6 +118,10 @@ impl Socket for FakeSocket {
 
     fn take_withdrawn(&mut self) -> Vec<u64> {
         std::mem::take(&mut self.0.borrow_mut().withdrawn)
+    }
+
+    fn forget(&mut self, scope: u32) {
+        self.0.borrow_mut().forgotten.push(scope);
     }
 
     fn has_room(&mut self, _: Now, _: usize) -> bool {

@@ -158,6 +158,10 @@ impl Socket for SimSocket {
         self.outbox.take_withdrawn()
     }
 
+    fn forget(&mut self, scope: u32) {
+        self.outbox.forget(scope);
+    }
+
     fn has_room(&mut self, now: Now, frame_bytes: usize) -> bool {
         if !self.outbox.fits(frame_bytes, &self.bounds) {
             self.write(now);

@@ -20,6 +20,20 @@ fn a_rooms_messages_come_between_the_ok_to_join_and_the_ok_to_leave() {
 }
 
 #[test]
+fn what_waits_of_a_membership_that_ends_is_not_of_the_next_one() {
+    let mut scene = Scene::new();
+    let client = scene.client("ana", None);
+    scene.joined(&client, "r");
+    let number = scene.shard.table.rooms.find("r").expect("joined");
+
+    scene.says(&client, &json!({"type": "join", "id": 1, "room": "r", "since": {"epoch": "e", "seq": 1}}));
+    assert_eq!(client.wire.borrow().forgotten, [number], "begins anew");
+    scene.hub_agrees();
+    scene.says(&client, &json!({"type": "leave", "id": 2, "room": "r"}));
+    assert_eq!(client.wire.borrow().forgotten.len(), 2);
+}
+
+#[test]
 fn a_join_that_comes_too_late_is_given_back() {
     let mut scene = Scene::new();
     let client = scene.client("ana", None);
