@@ -221,18 +221,25 @@ impl Outbox {
     }
 
     /// The client is in this scope no more: see [`Socket::forget`](crate::socket::Socket::forget).
-    pub fn forget(&mut self, scope: u32) {
+    pub fn forget(&mut self, scope: u32, lost: &mut Lost) {
         let Some(waiting) = &mut self.waiting else { return };
         waiting.gaps.retain(|known| *known != scope);
         waiting.behind.retain(|(known, _)| *known != scope);
         waiting.keyed.retain(|(known, _), _| *known != scope);
-        for entry in &mut waiting.entries {
+        for index in 0..waiting.entries.len() {
+            let Some(entry) = waiting.entries.get_mut(index) else { break };
             if let Class::Message { scope: of, key, kept, .. } = &mut entry.class
                 && *of == scope
             {
+                let was_kept = kept.is_some();
                 (*of, *key, *kept) = (LEFT, None, None);
+                // One might give way and a later one not. The client can resume where it is.
+                if was_kept && !entry.is_dead() && waiting.take_back(index) {
+                    lost.dropped += 1;
+                }
             }
         }
+        waiting.tidy();
         self.release();
     }
 

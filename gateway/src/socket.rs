@@ -151,8 +151,8 @@ pub trait Socket {
         Vec::new()
     }
 
-    /// The client is in this scope no more, or begins anew there: what waits of it may still leave, but takes nobody's
-    /// place, and where it gives way nothing is told of it or read again.
+    /// The client is in this scope no more, or begins anew there: kept messages of it that wait go, all of them, and what
+    /// else waits may still leave, but takes nobody's place, and where it gives way nothing is told of it.
     fn forget(&mut self, _scope: u32) {}
 
     /// Whether a frame of so many bytes can be queued without anything giving way.

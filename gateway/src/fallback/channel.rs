@@ -359,7 +359,9 @@ impl Socket for Channel {
     }
 
     fn forget(&mut self, scope: u32) {
-        self.outbox.forget(scope);
+        let mut lost = Lost::default();
+        self.outbox.forget(scope, &mut lost);
+        count_lost(&self.settings.cells, lost);
     }
 
     fn has_room(&mut self, now: Now, frame_bytes: usize) -> bool {

@@ -318,7 +318,9 @@ impl Socket for Connection {
     }
 
     fn forget(&mut self, scope: u32) {
-        self.outbox.forget(scope);
+        let mut lost = Lost::default();
+        self.outbox.forget(scope, &mut lost);
+        count_lost(&self.terms.cells, lost);
     }
 
     fn has_room(&mut self, now: Now, frame_bytes: usize) -> bool {

@@ -159,7 +159,7 @@ impl Socket for SimSocket {
     }
 
     fn forget(&mut self, scope: u32) {
-        self.outbox.forget(scope);
+        self.outbox.forget(scope, &mut Lost::default());
     }
 
     fn has_room(&mut self, now: Now, frame_bytes: usize) -> bool {
