@@ -15,7 +15,7 @@ use holdfast_protocol::close::Close;
 use holdfast_protocol::wire::{Caller, Exchanged};
 
 use super::form::Form;
-use super::receiver::{PIECE_BYTES_MAX, Receiver};
+use super::receiver::{PIECE_BYTES_MAX, REFRESH_MS, Receiver, SILENT_MS};
 use crate::admission::Provenance;
 use crate::clock::Now;
 use crate::link::Asker;
@@ -28,10 +28,6 @@ use crate::socket::{Class, Framing, Outgoing, Pushed, Socket};
 /// Answers on their way to who asked.
 pub type Answers = Rc<RefCell<VecDeque<(Asker, Exchanged)>>>;
 
-/// A question is answered after this, if only with "nothing yet": so a node that is gone is found out soon.
-pub(super) const REFRESH_MS: u64 = 5_000;
-/// A receiver that does not ask for more is gone, or so slow that it might as well be.
-const SILENT_MS: u64 = 15_000;
 /// How long a session that was closed says so to those who ask.
 const FAREWELL_MS: u64 = 5_000;
 /// How long routers may take to know of the session.
@@ -359,9 +355,7 @@ impl Socket for Channel {
     }
 
     fn forget(&mut self, scope: u32) {
-        let mut lost = Lost::default();
-        self.outbox.forget(scope, &mut lost);
-        count_lost(&self.settings.cells, lost);
+        count_lost(&self.settings.cells, self.outbox.forget(scope));
     }
 
     fn has_room(&mut self, now: Now, frame_bytes: usize) -> bool {

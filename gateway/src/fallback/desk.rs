@@ -9,8 +9,8 @@ use holdfast_protocol::subject::Subjects;
 use holdfast_protocol::wire::{Exchange, ExchangeAsk, Exchanged, Whereabouts};
 use rustc_hash::FxHashMap;
 
-use super::channel::REFRESH_MS;
 use super::exchanges::Exchanges;
+use super::receiver::REFRESH_MS;
 use crate::auth::Backend;
 use crate::session::Failure;
 

@@ -9,6 +9,10 @@ use crate::link::Asker;
 
 /// Bytes of one piece: well within what the bus carries.
 pub(super) const PIECE_BYTES_MAX: usize = 48 * 1024;
+/// A question is answered after this, if only with "nothing yet": so a node that is gone is found out soon.
+pub(super) const REFRESH_MS: u64 = 5_000;
+/// A receiver that does not ask for more is gone, or so slow that it might as well be.
+pub(super) const SILENT_MS: u64 = 15_000;
 
 /// A receiving request.
 #[derive(Debug)]

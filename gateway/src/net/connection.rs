@@ -318,9 +318,7 @@ impl Socket for Connection {
     }
 
     fn forget(&mut self, scope: u32) {
-        let mut lost = Lost::default();
-        self.outbox.forget(scope, &mut lost);
-        count_lost(&self.terms.cells, lost);
+        count_lost(&self.terms.cells, self.outbox.forget(scope));
     }
 
     fn has_room(&mut self, now: Now, frame_bytes: usize) -> bool {

@@ -159,7 +159,7 @@ impl Socket for SimSocket {
     }
 
     fn forget(&mut self, scope: u32) {
-        self.outbox.forget(scope, &mut Lost::default());
+        self.outbox.forget(scope);
     }
 
     fn has_room(&mut self, now: Now, frame_bytes: usize) -> bool {
