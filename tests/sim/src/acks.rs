@@ -118,7 +118,7 @@ impl World {
 
     /// A connection ends: what it was handed and has not read counts as well.
     pub(crate) fn note_unread(&mut self, client: &Client) {
-        let unread = client.wire.borrow_mut().frames.split_off(0);
+        let unread = std::mem::take(&mut client.wire.borrow_mut().frames);
         for value in unread.iter().filter_map(|frame| serde_json::from_str(text_of(frame)?).ok()) {
             number_of(&value).into_iter().for_each(|number| self.note_heard(number));
         }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::client::{Client, GoAway, Violation};
 use crate::service::{Asked, Promise};
+use crate::slow::Explained;
 use crate::world::World;
 
 /// How long a promised delivery, and a receipt, may take: far more than any path through the simulation.
@@ -39,12 +40,21 @@ impl World {
             return Ok(());
         }
         for id in &promise.sure {
-            let Some(client) = self.clients.get(id) else { continue };
-            if client.wire.borrow().stalled || promise.sent_ms <= client.unsteady_until_ms || !stayed(client, promise) {
+            let Some(client) = self.clients.get_mut(id) else { continue };
+            let is_seen = client.seen.contains(&(promise.room.clone(), promise.number));
+            if !stayed(client, promise) {
+                continue;
+            }
+            if client.wire.borrow().stalled || promise.sent_ms <= client.unsteady_until_ms {
+                if self.plan.wide && !is_seen {
+                    client.doubts.put_off(promise);
+                }
                 continue;
             }
             self.totals.promised += 1;
-            if !client.seen.contains(&(promise.room.clone(), promise.number)) {
+            if !is_seen && client.doubts.explain(promise) == Some(Explained::Replaced) {
+                self.totals.replaced += 1;
+            } else if !is_seen {
                 let Client { user, gateway, .. } = client;
                 return Err(Violation(format!(
                     "{user} on gateway {gateway} (welcomed {:?}, stalled {}) never got {:?}, sent to {:?} at {}",
@@ -81,7 +91,8 @@ impl World {
             .filter(|promise| self.held_since(promise.sent_ms) && promise.sent_ms + SLOT_MS < self.now_ms)
             .filter(|promise| promise.sent_ms > client.unsteady_until_ms && promise.sure.contains(&id))
             .filter(|promise| stayed(client, promise))
-            .find(|promise| !client.seen.contains(&(promise.room.clone(), promise.number)));
+            .filter(|promise| !client.seen.contains(&(promise.room.clone(), promise.number)))
+            .find(|promise| client.doubts.explain(promise) != Some(Explained::Replaced));
         match missed {
             Some(promise) => Err(Violation(format!(
                 "{}: closed without {:?} of {} to {:?}\n{}",
@@ -184,7 +195,7 @@ impl World {
 }
 
 /// Whether nothing has changed for the client since the message was sent.
-fn stayed(client: &Client, promise: &Promise) -> bool {
+pub(crate) fn stayed(client: &Client, promise: &Promise) -> bool {
     if promise.room.is_empty() {
         client.welcomed_ms.is_some_and(|since_ms| since_ms <= promise.sent_ms)
     } else {

@@ -17,6 +17,7 @@ use crate::follow::{Follow, Truth, place_of};
 use crate::history::{Page, check_page};
 use crate::jetstream::JetStream;
 use crate::log::Place;
+use crate::slow::Doubts;
 use crate::socket::{Wire, text_of};
 
 /// A client's view of a room.
@@ -125,6 +126,14 @@ pub struct Client {
     pub paused_until_ms: Option<u64>,
     /// Live messages sent before then may not have reached it: it was paused, or did not read.
     pub unsteady_until_ms: u64,
+    /// What is not settled of messages that did not come.
+    pub doubts: Doubts,
+    /// It reads slowly until then; 0 where it does not.
+    pub slow_until_ms: u64,
+    /// Old messages give way where too many wait for it; otherwise it is closed.
+    pub drops_oldest: bool,
+    /// It was paused once.
+    pub was_paused: bool,
     /// It was told to go away.
     pub goaway: Option<GoAway>,
     /// Its gateway was taken back into service: it may be told another time.
@@ -170,6 +179,10 @@ impl Client {
             tried_ms: 0,
             paused_until_ms: None,
             unsteady_until_ms: 0,
+            doubts: Doubts::default(),
+            slow_until_ms: 0,
+            drops_oldest: false,
+            was_paused: false,
             goaway: None,
             recalled: false,
             owed: Owed::default(),
@@ -290,7 +303,7 @@ impl Client {
             "ok" | "error" | "history" => self.answered(now_ms, stream, kind, frame)?,
             "message" if frame["seq"].is_u64() => self.kept_message(now_ms, stream, frame)?,
             "message" => self.message(lenient, frame)?,
-            "gap" => self.told_gap(frame),
+            "gap" => self.told_gap(now_ms, frame),
             "goaway" => {
                 let after_ms = frame["retry_after"].as_u64().ok_or("a goaway without a time")?;
                 let before = self.goaway.replace(GoAway { told_ms: now_ms, after_ms });
@@ -304,8 +317,9 @@ impl Client {
     }
 
     /// All live ones may be among what was lost, and kept ones are not; of one target both may be.
-    fn told_gap(&mut self, frame: &Value) {
+    fn told_gap(&mut self, now_ms: u64, frame: &Value) {
         self.gaps += 1;
+        self.doubts.gap_ms.insert(frame["room"].as_str().unwrap_or(OWN).to_owned(), now_ms);
         if frame["all"].as_bool() != Some(true) {
             let room = frame["room"].as_str().unwrap_or(OWN);
             if room == OWN || self.rooms.contains_key(room) {
@@ -402,6 +416,10 @@ impl Client {
         let lenient = lenient(frame["data"]["at"].as_u64().unwrap_or(0));
         let target = frame["data"]["target"].as_str().unwrap_or("").to_owned();
         let room = frame["room"].as_str().unwrap_or("").to_owned();
+        if let Some(key) = frame["data"]["key"].as_str() {
+            let newest = self.doubts.newest.entry((room.clone(), key.to_owned())).or_default();
+            *newest = number.max(*newest);
+        }
         self.expect_member(&room)?;
         let fresh = self.seen.insert((room.clone(), Number { sender, number }));
         if !fresh && !lenient {

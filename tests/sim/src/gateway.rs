@@ -128,7 +128,7 @@ impl GatewayProcess {
     ///
     /// # Panics
     /// Where no verifier can be made without keys, which is a bug.
-    pub fn start(bus: &mut Bus, rng: &mut Rng, now: Now) -> Self {
+    pub fn start(bus: &mut Bus, rng: &mut Rng, now: Now, policies: [WhenFull; 2]) -> Self {
         let link = bus.connect();
         let subjects = Subjects::new("hf");
         let node = NodeId::gateway(rng.bytes8());
@@ -169,7 +169,7 @@ impl GatewayProcess {
             hub: Hub::new(settings, Arc::new(HubCells::default()), shard_cells),
             subjects,
             shards,
-            endpoints: [WhenFull::Close, WhenFull::Close].map(endpoint),
+            endpoints: policies.map(endpoint),
             edge: Collected { connected: true, ..Collected::default() },
             queues: Default::default(),
             next_tick_ms: now.ms,
@@ -211,7 +211,7 @@ impl GatewayProcess {
         self.hub.is_draining()
     }
 
-    /// A client connects as `user`; its `welcome` comes over `wire`.
+    /// A client connects as `user`; its `welcome` comes over `wire`. Returns where it is, and its policy.
     pub fn open(
         &mut self,
         now: Now,
@@ -219,10 +219,11 @@ impl GatewayProcess {
         user: &str,
         since: Option<&Place>,
         wire: Rc<RefCell<Wire>>,
-    ) -> (usize, Key) {
+    ) -> (usize, Key, WhenFull) {
         let index = rng.index(self.shards.len());
         let endpoint = Arc::clone(&self.endpoints[rng.index(self.endpoints.len())]);
-        let when_full = match endpoint.rules.outbox.when_full {
+        let policy = endpoint.rules.outbox.when_full;
+        let when_full = match policy {
             WhenFull::Close => outbox::WhenFull::Close,
             WhenFull::DropOldest => outbox::WhenFull::DropOldest,
         };
@@ -240,7 +241,7 @@ impl GatewayProcess {
         let shard = &mut self.shards[index].shard;
         let key = shard.open(now, Box::new(admission), SimSocket::new(wire, bounds), Transport::Ws);
         shard.finish_turn(now);
-        (index, key)
+        (index, key, policy)
     }
 
     /// A client sends a text message.

@@ -20,6 +20,7 @@ pub mod rng;
 pub mod router;
 pub mod sabotage;
 pub mod service;
+pub mod slow;
 pub mod socket;
 mod wide;
 pub mod world;
@@ -56,7 +57,7 @@ pub struct Plan {
     pub harsh: bool,
     /// The bus may split in two parts that come together again.
     pub splits: bool,
-    /// Work of more kinds: bursts, and receipts that wait for acknowledgements.
+    /// Work of more kinds: bursts, receipts that wait for acknowledgements, slow clients, keys.
     pub wide: bool,
 }
 

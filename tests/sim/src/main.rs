@@ -24,7 +24,7 @@ struct Arguments {
     /// Let the bus split in two parts that come together again.
     #[arg(long)]
     splits: bool,
-    /// Do work of more kinds: bursts, and receipts that wait for acknowledgements.
+    /// Do work of more kinds: bursts, receipts that wait for acknowledgements, slow clients, keys.
     #[arg(long)]
     wide: bool,
     /// Go on with the next seed after a broken promise.

@@ -18,6 +18,7 @@ impl World {
             self.bring_back();
         }
         self.end_pauses();
+        self.read_on();
         self.resume();
     }
 
@@ -60,6 +61,7 @@ impl World {
         let Some(connection) = client.connection.clone().filter(|_| client.paused_until_ms.is_none()) else { return };
         client.paused_until_ms = Some(until_ms);
         client.unsteady_until_ms = u64::MAX;
+        client.was_paused = true;
         client.diary.note(now_ms, "is paused");
         self.services[0].command(&mut self.bus, &mut self.rng, now_ms, &connection, "pause");
     }

@@ -79,7 +79,7 @@ impl World {
         gateway.client_says(now, client.shard, client.key, &text);
     }
 
-    fn toggle_stall(&mut self, id: u64) {
+    pub(crate) fn toggle_stall(&mut self, id: u64) {
         let now = self.gateway_now();
         let Some(client) = self.clients.get_mut(&id) else { return };
         let stalled = !client.wire.borrow().stalled;

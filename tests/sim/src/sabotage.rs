@@ -6,6 +6,7 @@ use bytes::Bytes;
 use holdfast_protocol::receipt::Receipt;
 use serde_json::Value;
 
+use crate::client::{Client, Number, number_of};
 use crate::socket::{frame_of, text_of};
 use crate::world::{Phase, World};
 
@@ -50,11 +51,19 @@ pub enum Sabotage {
     HoldReceipt,
     /// A receipt that waits for acknowledgements never comes.
     LoseAcked,
+    /// A message vanishes on its way to a client that reads slowly.
+    LoseSlow,
+    /// A client does not hear that something gave way.
+    HideGap,
+    /// A slow client hears of a gap, and nothing is lost.
+    InventGap,
+    /// The newest message of a key vanishes as the older ones did.
+    LoseNewest,
 }
 
 impl Sabotage {
     /// Each of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 23] = [
         Self::Lose,
         Self::Repeat,
         Self::Swap,
@@ -74,11 +83,25 @@ impl Sabotage {
         Self::ForgetAck,
         Self::HoldReceipt,
         Self::LoseAcked,
+        Self::LoseSlow,
+        Self::HideGap,
+        Self::InventGap,
+        Self::LoseNewest,
     ];
 
     /// Whether it is about work that only a wide run does.
     pub const fn is_wide(self) -> bool {
-        matches!(self, Self::TearRow | Self::ClaimAck | Self::ForgetAck | Self::LoseAcked)
+        matches!(
+            self,
+            Self::TearRow
+                | Self::ClaimAck
+                | Self::ForgetAck
+                | Self::LoseAcked
+                | Self::LoseSlow
+                | Self::HideGap
+                | Self::InventGap
+                | Self::LoseNewest
+        )
     }
 }
 
@@ -92,6 +115,14 @@ fn is_live(frame: &[u8]) -> bool {
 
 fn is_kept(frame: &[u8]) -> bool {
     is_message(frame) && text_of(frame).is_some_and(|text| text.contains(r#","seq":"#))
+}
+
+fn is_gap(frame: &[u8]) -> bool {
+    text_of(frame).is_some_and(|text| text.starts_with(r#"{"type":"gap""#))
+}
+
+fn is_keyed(frame: &[u8]) -> bool {
+    is_live(frame) && text_of(frame).is_some_and(|text| text.contains(r#","key":"#))
 }
 
 fn is_goaway(frame: &[u8]) -> bool {
@@ -154,6 +185,21 @@ impl World {
             Sabotage::ClaimAck => self.falsify(true, |_, receipt| receipt.acked += 1),
             Sabotage::ForgetAck => self.falsify(true, |_, receipt| receipt.acked -= 1),
             Sabotage::HoldReceipt => self.falsify(false, |at_ms, _| *at_ms += 500),
+            Sabotage::LoseSlow => {
+                self.drop_from(|client| client.slow_until_ms > 0, |frame| is_live(frame) && !self.is_asked(frame))
+            }
+            Sabotage::LoseNewest => self.drop_from(|_| true, |frame| is_keyed(frame) && !self.is_asked(frame)),
+            Sabotage::HideGap => {
+                for client in self.clients.values() {
+                    client.wire.borrow_mut().frames.retain(|frame| !is_gap(frame));
+                }
+            }
+            Sabotage::InventGap => {
+                let slow = self.clients.values().find(|client| client.slow_until_ms > 0 && !client.drops_oldest);
+                if let Some(client) = slow {
+                    client.wire.borrow_mut().frames.push_back(frame_of(r#"{"type":"gap"}"#));
+                }
+            }
             Sabotage::LoseAcked => {
                 let asked = self.services.iter_mut().flat_map(|service| service.asked.values_mut());
                 asked.filter(|asked| asked.acked).for_each(|asked| asked.answers.clear());
@@ -175,7 +221,20 @@ impl World {
     }
 
     fn drop_one(&self, wanted: fn(&[u8]) -> bool) {
-        for client in self.clients.values() {
+        self.drop_from(|_| true, wanted);
+    }
+
+    /// Whether a receipt tells of it.
+    fn is_asked(&self, frame: &[u8]) -> bool {
+        let value: Option<Value> = text_of(frame).and_then(|text| serde_json::from_str(text).ok());
+        let number = value.as_ref().and_then(number_of);
+        number.is_some_and(|Number { sender, number }| {
+            self.services.iter().any(|service| service.sender == sender && service.asked.contains_key(&number))
+        })
+    }
+
+    fn drop_from(&self, whose: fn(&Client) -> bool, wanted: impl Fn(&[u8]) -> bool) {
+        for client in self.clients.values().filter(|client| whose(client)) {
             let mut wire = client.wire.borrow_mut();
             if let Some(at) = wire.frames.iter().position(|frame| wanted(frame)) {
                 drop(wire.frames.remove(at));

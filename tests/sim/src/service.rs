@@ -22,6 +22,8 @@ pub struct Promise {
     pub target: Target,
     /// The room, or empty for messages to users and connections.
     pub room: String,
+    /// A newer one of this key may take its place.
+    pub key: Option<&'static str>,
     /// Who must get it, as long as nothing changes for them.
     pub sure: Vec<u64>,
 }
@@ -52,6 +54,8 @@ pub struct SendOptions {
     pub ask: bool,
     /// It shall wait for acknowledgements, for so long.
     pub acked_ms: Option<u64>,
+    /// `Hf-Key`
+    pub key: Option<&'static str>,
 }
 
 /// How long a receipt takes at most where nobody says.
@@ -126,10 +130,14 @@ impl Service {
         self.sent += 1;
         let number = Number { sender: self.sender, number: self.sent };
         let subject = self.subjects.to(Kind::Send, target);
-        let payload =
-            format!(r#"{{"sender":{},"number":{},"target":"{subject}","at":{now_ms}}}"#, number.sender, number.number);
+        let SendOptions { ask, acked_ms, key } = options;
+        let named = key.map_or_else(String::new, |key| format!(r#","key":"{key}""#));
+        let payload = format!(
+            r#"{{"sender":{},"number":{},"target":"{subject}","at":{now_ms}{named}}}"#,
+            number.sender, number.number
+        );
         let mut message = Message::new(subject, Bytes::from(payload));
-        let SendOptions { ask, acked_ms } = options;
+        message.headers.extend(key.map(|key| ("Hf-Key".to_owned(), key.to_owned())));
         if ask {
             message.reply = Some(format!("_INBOX.service{}.{}", self.sender, self.sent));
             let asked = Asked {
@@ -151,7 +159,7 @@ impl Service {
             Target::Room(room) => room.clone(),
             Target::User(_) | Target::Connection(_) | Target::All => String::new(),
         };
-        self.promises.push_back(Promise { number, sent_ms: now_ms, target: target.clone(), room, sure });
+        self.promises.push_back(Promise { number, sent_ms: now_ms, target: target.clone(), room, key, sure });
         bus.publish(now_ms, rng, self.link, message);
     }
 

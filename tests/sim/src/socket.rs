@@ -13,6 +13,8 @@ use holdfast_gateway::outbox::{Bounds, Lost, Outbox};
 use holdfast_gateway::socket::{Outgoing, Pushed, Run, Socket, Taken, Written};
 use holdfast_protocol::close::Close;
 
+use crate::slow::Pace;
+
 /// What is on the wire between a gateway and one client.
 #[derive(Debug, Default)]
 pub struct Wire {
@@ -22,6 +24,8 @@ pub struct Wire {
     pub closed: Option<u16>,
     /// The client does not read: what is pushed waits in the gateway.
     pub stalled: bool,
+    /// The client reads slowly.
+    pub pace: Option<Pace>,
     /// Messages that left together, in one write past the queue, and in how many such writes.
     pub in_rows: u64,
     /// See there.
@@ -60,7 +64,7 @@ impl SimSocket {
             let mut slices = [IoSlice::new(&[]); SLICES];
             let filled = self.outbox.fill(now, &mut slices, &mut Lost::default());
             let ready: usize = slices.iter().take(filled).map(|slice| slice.len()).sum();
-            let bytes = take(&wire, &mut self.taken, ready);
+            let bytes = take(&mut wire, &mut self.taken, ready);
             if bytes == 0 {
                 return;
             }
@@ -76,7 +80,7 @@ impl SimSocket {
         if !self.wire.borrow().stalled {
             self.taken = 0;
         }
-        Some(take(&self.wire.borrow(), &mut self.taken, bytes)).filter(|taken| *taken > 0)
+        Some(take(&mut self.wire.borrow_mut(), &mut self.taken, bytes)).filter(|taken| *taken > 0)
     }
 
     /// Takes note of a frame of which so many bytes were sent past the queue.
@@ -89,9 +93,13 @@ impl SimSocket {
 }
 
 /// How many of so many bytes the kernel takes now.
-fn take(wire: &Wire, taken: &mut usize, bytes: usize) -> usize {
+fn take(wire: &mut Wire, taken: &mut usize, bytes: usize) -> usize {
+    let pace = wire.pace.as_mut().filter(|_| !wire.stalled);
     let room = if wire.stalled { STALLED_BYTES.saturating_sub(*taken) } else { usize::MAX };
-    let bytes = bytes.min(room);
+    let bytes = bytes.min(pace.as_ref().map_or(room, |pace| pace.room));
+    if let Some(pace) = pace {
+        pace.room -= bytes;
+    }
     *taken += bytes;
     bytes
 }

@@ -4,10 +4,14 @@ use holdfast_protocol::subject::Target;
 
 use crate::operations::{ROOMS, USERS};
 use crate::service::SendOptions;
-use crate::world::World;
+use crate::world::{Phase, World};
 
 /// Most messages of a burst beyond the first two.
 const BURST_MORE_MAX: u64 = 40;
+/// Keys of live messages; kept ones have others, as a key is one for both.
+const KEYS: [&str; 2] = ["pulse", "mood"];
+/// Most messages of a key at once, beyond the first.
+const KEYED_MORE_MAX: u64 = 12;
 /// How long acknowledgements are waited for, and how much longer at most: receipts are looked at later than that.
 const ACKED_MIN_MS: u64 = 300;
 /// See there.
@@ -24,9 +28,29 @@ impl World {
             self.totals.steps += 1;
             self.ask_for_acks();
         }
+        if self.extra.chance(8) {
+            self.totals.steps += 1;
+            self.send_keyed();
+        }
+        if self.phase != Phase::Healing && self.extra.chance(6) {
+            self.totals.steps += 1;
+            self.slow_down();
+        }
         if self.extra.chance(4) {
             self.totals.steps += 1;
             self.acknowledge_as_a_stranger();
+        }
+    }
+
+    /// Messages of a key: alone, or many at once. One service sends them, so that it is known which is newer.
+    fn send_keyed(&mut self) {
+        let (target, key) = (self.room_or_user(), self.extra.pick(&KEYS).copied());
+        let sure = self.sure(&target);
+        let more = if self.extra.chance(200) { self.extra.below(KEYED_MORE_MAX) } else { 0 };
+        for _ in 0..=more {
+            self.totals.sent += 1;
+            let (sure, options) = (sure.clone(), SendOptions { ask: self.extra.chance(500), acked_ms: None, key });
+            self.services[0].send(&mut self.bus, &mut self.extra, self.now_ms, &target, sure, options);
         }
     }
 
@@ -54,7 +78,7 @@ impl World {
         let (sure, index) = (self.sure(&target), self.extra.index(self.services.len()));
         let acked_ms = Some(ACKED_MIN_MS + self.extra.below(ACKED_MORE_MAX_MS));
         self.totals.sent += 1;
-        let options = SendOptions { ask: true, acked_ms };
+        let options = SendOptions { ask: true, acked_ms, key: None };
         self.services[index].send(&mut self.bus, &mut self.extra, self.now_ms, &target, sure, options);
     }
 

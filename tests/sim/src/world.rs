@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use holdfast_gateway::clock;
+use holdfast_gateway::handshake::WhenFull;
 use holdfast_protocol::close::Close;
 use holdfast_protocol::subject::Subjects;
 use holdfast_router::core::event;
@@ -81,6 +82,12 @@ pub struct Totals {
     pub acks: u64,
     /// … and acknowledgements that receipts told of.
     pub acked: u64,
+    /// How often a client began to read slowly.
+    pub slow: u64,
+    /// Messages that clients were owed and did not get: a newer one of the key came, …
+    pub replaced: u64,
+    /// … or they were told of a gap.
+    pub told: u64,
 }
 
 impl Totals {
@@ -196,7 +203,8 @@ impl World {
 
     pub(crate) fn start_gateway(&mut self) {
         let (id, now) = (self.id(), self.gateway_now());
-        let gateway = GatewayProcess::start(&mut self.bus, &mut self.rng, now);
+        let other = if self.plan.wide { WhenFull::DropOldest } else { WhenFull::Close };
+        let gateway = GatewayProcess::start(&mut self.bus, &mut self.rng, now, [WhenFull::Close, other]);
         self.gateways.insert(id, gateway);
     }
 
@@ -218,6 +226,7 @@ impl World {
             self.acknowledge();
         }
         self.check_expectations()?;
+        self.check_doubts()?;
         if self.phase != Phase::Silence {
             self.operate();
             if self.plan.wide {
@@ -287,11 +296,13 @@ impl World {
                     client.gaps = 0;
                 }
             }
+            Phase::Silence if self.plan.wide => self.read_all(),
             Phase::Silence => {}
             Phase::Trouble => {
                 self.compare_views()?;
                 self.check_kept()?;
                 self.calm_since_ms = None;
+                self.clients.values_mut().for_each(|client| client.doubts.clear());
                 self.totals.rounds += 1;
             }
         }
@@ -335,12 +346,15 @@ impl World {
     fn read_clients(&mut self) -> Result<(), Violation> {
         let calm_ms = self.calm_since_ms.unwrap_or(u64::MAX);
         let lenient = move |sent_ms: u64| sent_ms < calm_ms;
-        let (mut ended, mut drained, mut heard) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut ended, mut drained, mut heard, mut gapped) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for (id, client) in &mut self.clients {
-            let seen = client.seen.len();
+            let (seen, told) = (client.seen.len(), client.gaps);
             self.totals.steps += client.read(self.now_ms, &self.stream, &lenient)?;
             self.totals.delivered += (client.seen.len() - seen) as u64;
             heard.append(&mut client.heard);
+            if client.gaps > told {
+                gapped.push(*id);
+            }
             let is_steady = self.now_ms > client.unsteady_until_ms;
             if !is_steady {
                 client.gaps = 0;
@@ -358,6 +372,9 @@ impl World {
                 }
                 ended.push(*id);
             }
+        }
+        for client in gapped.into_iter().filter_map(|id| self.clients.get(&id)) {
+            self.check_gap(client)?;
         }
         for number in heard {
             self.note_heard(number);
@@ -382,10 +399,12 @@ impl World {
             return;
         };
         let wire = Rc::new(RefCell::new(Wire::default()));
-        let (shard, key) = gateway.open(now, &mut self.rng, &memory.user, memory.own.as_ref(), Rc::clone(&wire));
+        let opened = gateway.open(now, &mut self.rng, &memory.user, memory.own.as_ref(), Rc::clone(&wire));
+        let (shard, key, policy) = opened;
         let id = self.id();
         let what = format!("connects to gateway {gateway_id}: {memory:?}");
         let mut client = Client::new(memory, gateway_id, shard, key, wire);
+        client.drops_oldest = policy == WhenFull::DropOldest;
         client.diary.note(now.ms, what);
         self.clients.insert(id, client);
     }

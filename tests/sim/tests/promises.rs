@@ -59,7 +59,10 @@ fn promises_hold_for_seed_8() {
 /// With work of more kinds; it must really have been done.
 fn check_wide(seed: u64) {
     match run(Plan { wide: true, ..Plan::new(seed, STEPS) }) {
-        Ok(totals) => assert!(totals.rows > 0 && totals.acked > 0, "seed {seed}: {totals:?}"),
+        Ok(totals) => {
+            let done = [totals.rows, totals.acked, totals.slow, totals.replaced, totals.told];
+            assert!(done.iter().all(|count| *count > 0), "seed {seed}: {totals:?}");
+        }
         Err(failure) => panic!(
             "seed {seed} at {} ms: {}\n{}\nrepeat with: holdfast-sim --seed {seed} --steps {STEPS} --wide",
             failure.at_ms, failure.violation.0, failure.story
@@ -82,6 +85,8 @@ fn a_run_is_decided_by_its_seed() {
     let totals = run(Plan::new(7, 60_000));
 
     assert_eq!(totals, run(Plan::new(7, 60_000)));
+    let wide = Plan { wide: true, ..Plan::new(7, 60_000) };
+    assert_eq!(run(wide), run(wide));
     assert_ne!(totals, run(Plan::new(8, 60_000)));
 }
 
