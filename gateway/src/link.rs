@@ -290,6 +290,8 @@ pub enum ToShard {
         conn: ConnRef,
         /// The room, or the user's own stream.
         room: Option<Arc<str>>,
+        /// The last sequence that it had, as it said.
+        since: u64,
         /// What was missed.
         result: Outcome<Granted>,
     },

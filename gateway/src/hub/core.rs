@@ -184,7 +184,7 @@ impl Hub {
             },
             ToHub::Replay { conn, room, user, since } => {
                 let target = room.as_ref().map_or((Kind::User, user), |room| (Kind::Room, Arc::clone(room)));
-                self.catch_up(now, edge, target, Resumer::Replay { conn, room, since });
+                self.catch_up(now, edge, target, Resumer::Replay { conn, room, since, asked: since });
             }
             ToHub::History { conn, ticket, room, from, limit, callout } => match callout {
                 Some(sender) => {

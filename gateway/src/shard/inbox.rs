@@ -42,7 +42,7 @@ impl<S: Socket> Shard<S> {
             ToShard::Ask { question, ask } => self.answer(question, &ask),
             ToShard::Bound { conn, id, user, result } => self.bound(now, conn, id, user, result),
             ToShard::Joined { conn, on_behalf, room, result } => self.joined(now, conn, on_behalf, room, result),
-            ToShard::Replayed { conn, room, result } => self.replayed(now, conn, room, result),
+            ToShard::Replayed { conn, room, since, result } => self.replayed(now, conn, (room, since), result),
             ToShard::History { conn, ticket, result } => self.history(now, conn, ticket, result),
             ToShard::KeptGap { target } => self.tell_kept_gap(now, &target),
             ToShard::Published { conn, ticket, result } => {

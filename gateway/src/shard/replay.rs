@@ -62,8 +62,9 @@ impl<S: Socket> Shard<S> {
         connection.lagging = true;
         let (lags, since) = (self.lags.entry(index).or_default(), from.saturating_sub(1));
         match lags.iter_mut().find(|lag| lag.room == room) {
-            // What had fitted of the past gave way as well. Nothing was asked for yet: the queue was not empty.
-            Some(lag) => lag.since = lag.since.min(since),
+            // What had fitted of the past gave way as well.
+            Some(lag) if since < lag.since => (lag.since, lag.asked) = (since, false),
+            Some(_) => {}
             None => {
                 lags.push(Lag { room, since, asked: false });
                 self.cells.kept_behind.add(1);
@@ -118,12 +119,18 @@ impl<S: Socket> Shard<S> {
         }
     }
 
-    /// What a connection missed while it was paused.
-    pub(super) fn replayed(&mut self, now: Now, conn: ConnRef, room: Option<Arc<str>>, result: Outcome<Granted>) {
+    /// What a connection missed while it was paused, behind the sequence that it said it had.
+    pub(super) fn replayed(
+        &mut self,
+        now: Now,
+        conn: ConnRef,
+        (room, since): (Option<Arc<str>>, u64),
+        result: Outcome<Granted>,
+    ) {
         let Some(index) = self.table.slot(conn.key) else { return };
-        let Some(lag) = self.lags.get_mut(&index).and_then(|lags| lags.iter_mut().find(|lag| lag.room == room)) else {
-            return;
-        };
+        // Who left the room and came back may be behind anew, and an answer from before then is not its answer.
+        let is_answered = |lag: &&mut Lag| lag.asked && lag.room == room && lag.since == since;
+        let Some(lag) = self.lags.get_mut(&index).and_then(|lags| lags.iter_mut().find(is_answered)) else { return };
         if self.table.get(index).is_some_and(|connection| connection.session.is_paused()) {
             // Paused again meanwhile: the next resume asks again.
             lag.asked = false;

@@ -224,7 +224,7 @@ impl Hub {
         let (conn, message) = match resumer {
             Resumer::Join { conn, on_behalf, room, .. } => (conn, ToShard::Joined { conn, on_behalf, room, result }),
             Resumer::Bind { conn, id, user, .. } => (conn, ToShard::Bound { conn, id, user, result }),
-            Resumer::Replay { conn, room, .. } => (conn, ToShard::Replayed { conn, room, result }),
+            Resumer::Replay { conn, room, asked, .. } => (conn, ToShard::Replayed { conn, room, since: asked, result }),
             Resumer::Hole { .. } | Resumer::Suspicion { .. } => return,
         };
         edge.to_shard(conn.shard, message);

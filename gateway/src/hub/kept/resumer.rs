@@ -15,8 +15,8 @@ pub(in crate::hub) enum Resumer {
     Join { conn: ConnRef, on_behalf: JoinFor, room: Arc<str>, since: u64, asked: Position },
     /// The first binding with `since`, as it was `asked`.
     Bind { conn: ConnRef, id: ConnectionId, user: Arc<str>, since: u64, asked: Position },
-    /// A connection that was paused.
-    Replay { conn: ConnRef, room: Option<Arc<str>>, since: u64 },
+    /// A connection that was paused, from behind the sequence that it `asked` with.
+    Replay { conn: ConnRef, room: Option<Arc<str>>, since: u64, asked: u64 },
     /// The target itself: a hole behind this place.
     Hole { since: u64 },
     /// The target itself: somebody came who has seen more than this place, so that there may be a hole behind it.

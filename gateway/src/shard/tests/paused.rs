@@ -59,12 +59,12 @@ fn a_paused_client_gets_kept_messages_on_resume_before_live_ones() {
     assert_eq!((part.queued, part.dropped), (1, 0));
     scene.command(vec![user("ana")], Command::Resume);
     let told = scene.told();
-    let Some((conn, asked_room, 4)) = asked(&told) else { panic!("{told:?}") };
+    let Some((conn, asked_room, since @ 4)) = asked(&told) else { panic!("{told:?}") };
     assert_eq!(scene.deliver(kept(&scene, 7)).queued, 1, "behind what is being read");
     assert!(client.seen().is_empty());
 
     let granted = granted(&scene, [5, 7]);
-    scene.hears(ToShard::Replayed { conn, room: asked_room, result: Ok(granted) });
+    scene.hears(ToShard::Replayed { conn, room: asked_room, since, result: Ok(granted) });
     assert_eq!(scene.deliver(kept(&scene, 9)).written, 1);
 
     assert_eq!(ids(&client), ["m5", "m7", "m9"]);
@@ -137,9 +137,37 @@ fn a_slow_client_is_caught_up_from_the_stream_once_it_has_read_what_waits() {
     tick(&mut scene);
     assert_eq!(asked(&scene.told()), None, "once");
     let granted = granted(&scene, [5, 6]);
-    scene.hears(ToShard::Replayed { conn, room, result: Ok(granted) });
+    scene.hears(ToShard::Replayed { conn, room, since, result: Ok(granted) });
     assert_eq!(scene.deliver(kept(&scene, 7)).written, 1);
     assert_eq!(ids(&client), ["m5", "m6", "m7"]);
+}
+
+#[test]
+fn what_was_asked_for_before_a_room_was_left_is_not_the_answer_to_what_is_missed_afterwards() {
+    let mut scene = Scene::new();
+    let client = scene.client("ana", None);
+    scene.joined(&client, "r");
+    let misses = |scene: &mut Scene, seq| {
+        scene.command(vec![user("ana")], Command::Pause);
+        scene.receipt();
+        scene.deliver(kept(scene, seq));
+        scene.command(vec![user("ana")], Command::Resume);
+        let told = scene.told();
+        asked(&told).unwrap_or_else(|| panic!("{told:?}"))
+    };
+    let (conn, name, since) = misses(&mut scene, 5);
+    let late = ToShard::Replayed { conn, room: name, since, result: Ok(granted(&scene, [5])) };
+    scene.says(&client, &json!({"type": "leave", "id": 1, "room": "r"}));
+    client.seen();
+    scene.joined(&client, "r");
+    let (conn, room, since) = misses(&mut scene, 9);
+    let due = ToShard::Replayed { conn, room, since, result: Ok(granted(&scene, [9])) };
+    client.seen();
+
+    scene.hears(late);
+    assert_eq!(ids(&client), Vec::<Value>::new());
+    scene.hears(due);
+    assert_eq!(ids(&client), ["m9"]);
 }
 
 #[test]
@@ -158,9 +186,9 @@ fn what_does_not_fit_of_the_past_comes_when_the_client_has_read_the_rest() {
 
     assert_eq!(client.closed_with(), None, "too much of the past is nobody's fault");
     assert_eq!(ids(&client)[1..], ["m4", "m5"]);
-    let Some((conn, room, 5)) = asked(&scene.told()) else { panic!("the rest is not asked for") };
+    let Some((conn, room, since @ 5)) = asked(&scene.told()) else { panic!("the rest is not asked for") };
     let rest = granted(&scene, 6..=8);
-    scene.hears(ToShard::Replayed { conn, room, result: Ok(rest) });
+    scene.hears(ToShard::Replayed { conn, room, since, result: Ok(rest) });
     assert_eq!(ids(&client), ["m6", "m7", "m8"]);
     assert_eq!(asked(&scene.told()), None);
     assert_eq!(scene.deliver(kept(&scene, 9)).written, 1);
