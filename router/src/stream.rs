@@ -4,6 +4,7 @@
 //! The stream's epoch is text in its metadata: random, so that a stream made anew is told from the one before.
 
 mod listening;
+mod seen;
 mod setback;
 
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use tokio::time::Instant;
 
 use crate::config::{KeptSettings, Storage};
 pub use listening::{KeptShell, Listening};
+use seen::{Incarnations, Seen};
 use setback::{Heard, HeardBefore, Setback};
 
 /// How long JetStream may take for an answer.
@@ -81,14 +83,6 @@ enum StreamError {
     Behind,
 }
 
-/// What a look found, to compare the next one with.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Seen {
-    epoch: String,
-    last: u64,
-    created_ns: i128,
-}
-
 /// Sees to the stream.
 #[derive(Debug)]
 pub struct Keeper {
@@ -99,7 +93,7 @@ pub struct Keeper {
     failures: IntCounter,
     /// The listening for which the stream was compared with the settings.
     compared: Option<u64>,
-    seen: Option<Seen>,
+    seen: Incarnations,
     setback: Setback,
     heard: Arc<Heard>,
     complaint: String,
@@ -126,7 +120,7 @@ impl Keeper {
             up,
             failures,
             compared: None,
-            seen: None,
+            seen: Incarnations::default(),
             setback: Setback::default(),
             heard: Arc::default(),
             complaint: String::new(),
@@ -186,7 +180,7 @@ impl Keeper {
         let epoch = epoch_of(&info.config).ok_or(StreamError::Gone)?.to_owned();
         let last = info.state.last_sequence;
         let created_ns = info.created.unix_timestamp_nanos();
-        self.seen = Some(Seen { epoch: epoch.clone(), last, created_ns });
+        self.seen.note(Seen { epoch: epoch.clone(), last, created_ns });
         let created_ms = u64::try_from(created_ns / NANOS_PER_MS).unwrap_or(0);
         Ok(Found { epoch, last, created_ms })
     }
@@ -197,8 +191,7 @@ impl Keeper {
     /// It tells of less than was seen, but others may know better: there is nothing to go by.
     fn went_back(&mut self, asked_at: Instant, heard: HeardBefore, info: &Info) -> Result<bool, StreamError> {
         let last = info.state.last_sequence;
-        let is_less = |seen: &&Seen| epoch_of(&info.config) == Some(seen.epoch.as_str()) && last < seen.last;
-        let Some(seen) = self.seen.as_ref().filter(is_less) else {
+        let Some(seen) = epoch_of(&info.config).and_then(|epoch| self.seen.with_more(epoch, last)) else {
             self.setback.refuted();
             return Ok(false);
         };

@@ -62,17 +62,47 @@ async fn a_stream_put_back_with_less_in_it_gets_another_epoch() {
     keep(&context, 5).await;
     looked(&client).await;
 
+    put_back(&context, &before).await;
+
+    until_epoch_is_not(&context, &epoch_of(&before)).await;
+}
+
+#[tokio::test]
+async fn a_stream_put_back_with_less_in_it_after_another_was_there_gets_another_epoch_too() {
+    let server = NatsServer::start("").await;
+    let client = server.connect().await;
+    let context = jetstream::new(client.clone());
+    let process = router(&server);
+    process.ready().await.expect("ready");
+    let before = info(&context).await;
+    keep(&context, 5).await;
+    looked(&client).await;
     context.delete_stream(STREAM).await.expect("delete");
-    eventually("it is put back as it was, without its messages", async || {
+    until_epoch_is_not(&context, &epoch_of(&before)).await;
+    looked(&client).await;
+
+    put_back(&context, &before).await;
+
+    until_epoch_is_not(&context, &epoch_of(&before)).await;
+}
+
+/// Puts the stream back as it was, without its messages.
+async fn put_back(context: &jetstream::Context, before: &Info) {
+    eventually("it is put back", async || {
         // The router may have made one of its own already.
         drop(context.delete_stream(STREAM).await);
         context.create_stream(before.config.clone()).await.map(drop).map_err(|error| error.to_string())
     })
     .await;
+}
 
-    eventually("its epoch is another one", async || {
-        let epoch = epoch_of(&info(&context).await);
-        if epoch.is_empty() || epoch == epoch_of(&before) { Err(epoch) } else { Ok(()) }
+async fn until_epoch_is_not(context: &jetstream::Context, before: &str) {
+    eventually("its epoch is another one", async || match context.get_stream(STREAM).await {
+        Ok(stream) => {
+            let epoch = epoch_of(stream.cached_info());
+            if epoch.is_empty() || epoch == before { Err(epoch) } else { Ok(()) }
+        }
+        Err(error) => Err(error.to_string()),
     })
     .await;
 }
