@@ -122,6 +122,27 @@ impl Hearsay {
         }
     }
 
+    /// Whether what is seen just happened and what is told of it is heard.
+    pub(super) const fn follows(&self) -> bool {
+        self.sees && self.hears
+    }
+
+    /// We saw a key come or go when we did not follow yet: the contrary may be what was told last.
+    pub(super) fn doubt(&mut self, now_ms: u64, kind: Kind, key: &str, is_there: bool, at: (Position, u64)) {
+        let wrong = &mut self.wrong[kind as usize];
+        let has_room = wrong.len() < WRONG_MAX / 2;
+        match wrong.get_mut(key) {
+            // What was heard since is surer.
+            Some(it) if it.ours.is_none() => {}
+            Some(it) => (it.is_told_there, it.since_ms, it.ours) = (!is_there, now_ms, Some(at)),
+            None if has_room => {
+                let it = Wrong { is_told_there: !is_there, since_ms: now_ms, ours: Some(at), node: None };
+                wrong.insert(Box::from(key), it);
+            }
+            None => {}
+        }
+    }
+
     /// Lets nothing count before then.
     pub(super) const fn hold_off(&mut self, until_ms: u64) {
         self.not_before_ms = until_ms;
@@ -129,7 +150,7 @@ impl Hearsay {
 
     /// We saw a key come or go: until that is heard, the contrary is what was told.
     pub(super) fn saw(&mut self, now_ms: u64, kind: Kind, key: &str, is_there: bool, at: (Position, u64)) {
-        if !self.sees || !self.hears {
+        if !self.follows() {
             return;
         }
         let wrong = &mut self.wrong[kind as usize];

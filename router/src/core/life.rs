@@ -93,7 +93,7 @@ impl Router {
                 self.fleet.pardon(now.ms);
                 // What happened meanwhile to keys of ours is still ours to tell.
                 let (since_ms, lane) = (since_ms.saturating_sub(HOLD_NOTICED_MS), self.handover.lane(Lane::Ctl));
-                self.presence.take_over(since_ms, |partition| lane.speaks(partition));
+                self.presence.take_over(now.ms, since_ms, |partition| lane.speaks(partition));
             }
             (false, None) => {
                 self.holding_since_ms = Some(now.ms);
@@ -132,7 +132,7 @@ impl Router {
         let inherited = self.lose_routers(now, &outcome.gone);
         if let Some(heard_ms) = outcome.crashed_heard_ms {
             let since_ms = heard_ms.saturating_sub(FACTS_REPEATED_MS);
-            self.presence.take_over(since_ms, |partition| inherited & 1 << partition != 0);
+            self.presence.take_over(now.ms, since_ms, |partition| inherited & 1 << partition != 0);
         }
         self.handle_released(now);
         if outcome.change.is_none() && outcome.gone.is_empty() {
@@ -158,7 +158,7 @@ impl Router {
             nobodys[*partition] = *was_nobodys;
         }
         if nobodys.contains(&true) {
-            self.presence.take_over(0, |partition| nobodys[partition]);
+            self.presence.take_over(now.ms, 0, |partition| nobodys[partition]);
         }
         for Gained { partition, .. } in gained {
             let users: Vec<Box<str>> = self.table.contested(*partition).map(Box::from).collect();

@@ -102,7 +102,7 @@ impl Router {
             if kind == Lane::Ctl
                 && let Some((since_ms, partitions)) = self.handover.lane(kind).inherited_from(id, from)
             {
-                self.presence.inherit(since_ms, &end.facts, |partition| partitions & 1 << partition != 0);
+                self.presence.inherit(now.ms, since_ms, &end.facts, |partition| partitions & 1 << partition != 0);
             }
         }
         let mut released = Vec::new();
@@ -311,6 +311,6 @@ impl Router {
         self.handover.differs_since_ms = None;
         let gained = self.handover.lane(Lane::Ctl).mine() & !before;
         let since_ms = now.ms.saturating_sub(OWNERS_DIFFER_MS);
-        self.presence.take_over(since_ms, |partition| gained & 1 << partition != 0);
+        self.presence.take_over(now.ms, since_ms, |partition| gained & 1 << partition != 0);
     }
 }

@@ -70,12 +70,21 @@ pub(super) struct Presence {
     /// Users by when they are due; the linger is the same for all, so they come in order.
     due: VecDeque<(u64, Box<str>)>,
     waiting: VecDeque<Fact>,
-    memory: VecDeque<(u64, Fact)>,
+    memory: VecDeque<Memory>,
     /// What was told, by us and others, and is not so.
     pub(super) hearsay: Hearsay,
     /// While owners change: what was published, the oldest forgotten first.
     log: Option<VecDeque<u64>>,
     dropped: u64,
+}
+
+/// A fact of others that was seen.
+#[derive(Debug)]
+struct Memory {
+    at_ms: u64,
+    fact: Fact,
+    /// It was seen as it happened, and facts were heard: [`Hearsay`] knows whether it was told.
+    is_followed: bool,
 }
 
 impl Fact {
@@ -178,7 +187,8 @@ impl Presence {
                 if self.memory.len() == MEMORY_MAX {
                     self.memory.pop_front();
                 }
-                self.memory.push_back((now.ms, fact));
+                let is_followed = self.hearsay.follows();
+                self.memory.push_back(Memory { at_ms: now.ms, fact, is_followed });
             }
         }
     }
@@ -217,7 +227,7 @@ impl Presence {
             }
         }
         if others {
-            while self.memory.front().is_some_and(|(at_ms, _)| at_ms + MEMORY_MS < now.ms) {
+            while self.memory.front().is_some_and(|it| it.at_ms + MEMORY_MS < now.ms) {
                 self.memory.pop_front();
             }
         }
@@ -256,13 +266,17 @@ impl Presence {
         }
     }
 
-    /// Publishes what is remembered of keys that are ours now, from `since_ms` on; they are forgotten.
-    pub(super) fn take_over(&mut self, since_ms: u64, ours: impl Fn(usize) -> bool) {
-        for (at_ms, fact) in std::mem::take(&mut self.memory) {
+    /// Publishes what is remembered of keys that are ours now, from `since_ms` on; they are forgotten. Of what happened
+    /// before, it was for others to tell: where we cannot know whether they did, it is told unless it is heard.
+    pub(super) fn take_over(&mut self, now_ms: u64, since_ms: u64, ours: impl Fn(usize) -> bool) {
+        for it in std::mem::take(&mut self.memory) {
+            let Memory { at_ms, fact, is_followed } = it;
             if !ours(token::partition_of_key(&fact.key)) {
-                self.memory.push_back((at_ms, fact));
+                self.memory.push_back(Memory { at_ms, fact, is_followed });
             } else if at_ms >= since_ms {
                 self.publish(fact);
+            } else if let Some((kind, is_there)) = state_after(fact.transition).filter(|_| !is_followed) {
+                self.hearsay.doubt(now_ms, kind, &fact.key, is_there, (fact.position, fact.unix_ms));
             }
         }
     }
@@ -283,7 +297,7 @@ impl Presence {
         for Told { user, left_ms, node, seq, cause } in told {
             let user = user.as_str();
             if is_there(user) {
-                self.memory.retain(|(_, fact)| fact.transition != Transition::UserOnline || *fact.key != *user);
+                self.memory.retain(|it| it.fact.transition != Transition::UserOnline || *it.fact.key != *user);
             } else if !self.lingering.contains_key(user) && self.lingering.len() < LINGERING_MAX {
                 let due_ms = now.ms + (*left_ms).min(self.linger_ms);
                 let position = Position { node: *node, seq: *seq, cause: *cause };
@@ -310,10 +324,10 @@ impl Presence {
 
     /// Publishes what is remembered of keys whose owner has handed over, from `since_ms` on, but for what that one has
     /// published.
-    pub(super) fn inherit(&mut self, since_ms: u64, published: &[u64], ours: impl Fn(usize) -> bool) {
+    pub(super) fn inherit(&mut self, now_ms: u64, since_ms: u64, published: &[u64], ours: impl Fn(usize) -> bool) {
         let published: HashSet<u64, FixedState> = published.iter().copied().collect();
-        self.memory.retain(|(at_ms, fact)| *at_ms < since_ms || !published.contains(&fact.hash()));
-        self.take_over(since_ms, ours);
+        self.memory.retain(|it| it.at_ms < since_ms || !published.contains(&it.fact.hash()));
+        self.take_over(now_ms, since_ms, ours);
     }
 
     /// Hands out at most `limit` facts to publish.
@@ -426,7 +440,7 @@ mod tests {
 
         let told = old.lingering(4_100, |_| true);
         new.inherit_lingering(at(4_100), &told, |user| user == "back");
-        new.take_over(0, |_| true);
+        new.take_over(2_000, 0, |_| true);
         new.tick(at(5_099), true, |_| Duty::Publish);
         assert_eq!(drained(&mut new), [""; 0], "who is back never went");
 
@@ -435,6 +449,30 @@ mod tests {
         new.tick(at(8_000), true, |_| Duty::Publish);
         assert_eq!(drained(&mut new), ["hf.event.user.offline.other"]);
         assert!(old.lingering(4_100, |_| false).is_empty());
+    }
+
+    #[test]
+    fn what_was_seen_while_joining_and_was_for_another_to_tell_is_told_unless_it_is_heard() {
+        for is_heard in [false, true] {
+            let mut presence = presence();
+            presence.hearsay.heard(500, Kind::Room, "other", (true, true), || None);
+            presence.hearsay.begin_anew(500);
+            presence.room_changed(at(1_000), "r", (0, 1), false, position(7), Duty::Remember);
+            presence.hearsay.follow(true);
+            presence.take_over(2_000, 1_400, |_| true);
+            assert_eq!(drained(&mut presence), [""; 0], "its owner lived on for a while");
+            if is_heard {
+                presence.hearsay.heard(2_100, Kind::Room, "r", (true, true), || None);
+            }
+
+            let there = |_: Kind, _: &str| View::There(NodeId::gateway([1; 8]));
+            assert_eq!(presence.settle(at(3_400), there, |_| true), [], "it may come yet");
+            let amended = presence.settle(at(4_000), there, |_| true);
+
+            let positions: Vec<_> = amended.iter().map(|amendment| amendment.ours).collect();
+            let untold = [Some((position(7), at(1_000).unix_ms))];
+            assert_eq!(positions, if is_heard { &[][..] } else { &untold[..] });
+        }
     }
 
     #[test]
@@ -450,7 +488,7 @@ mod tests {
             // What another said before this one stood still.
             presence.inherit_lingering(at(5_000), &told(2_851), |_| false);
             presence.tick(at(5_000), true, |_| Duty::Remember);
-            presence.take_over(0, |_| true);
+            presence.take_over(2_000, 0, |_| true);
             assert_eq!(drained(&mut presence), ["hf.event.user.offline.u"], "{is_told_first}");
 
             presence.user_came(at(6_000), "u", position(3), Duty::Publish);
@@ -467,7 +505,7 @@ mod tests {
         presence.user_came(at(5_100), "u", position(3), Duty::Remember);
         presence.user_went(at(5_200), "u", position(4));
 
-        presence.take_over(0, |_| true);
+        presence.take_over(2_000, 0, |_| true);
         presence.tick(at(10_200), true, |_| Duty::Publish);
 
         let told = ["hf.event.user.offline.u", "hf.event.user.online.u", "hf.event.user.offline.u"];
@@ -502,10 +540,10 @@ mod tests {
         presence.room_changed(at(2_000), "new", (0, 1), false, position(2), Duty::Remember);
         assert_eq!(drained(&mut presence), [""; 0]);
 
-        presence.take_over(1_500, |_| true);
+        presence.take_over(2_000, 1_500, |_| true);
 
         assert_eq!(drained(&mut presence), ["hf.event.room.occupied.new"]);
-        presence.take_over(0, |_| true);
+        presence.take_over(2_000, 0, |_| true);
         assert_eq!(drained(&mut presence), [""; 0], "once");
     }
 
@@ -515,7 +553,7 @@ mod tests {
         presence.room_changed(at(0), "r", (0, 1), false, position(1), Duty::Remember);
         presence.tick(at(60_000), false, |_| Duty::Publish);
         presence.tick(at(60_001), true, |_| Duty::Publish);
-        presence.take_over(0, |_| true);
+        presence.take_over(2_000, 0, |_| true);
         assert_eq!(drained(&mut presence), [""; 0]);
     }
 
