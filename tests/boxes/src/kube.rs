@@ -329,9 +329,8 @@ impl Pod {
                 _ => {}
             }
         }
-        if running.runs() {
-            running.signal("TERM")?;
-        }
+        // Its hook may have told it to end, so that it is gone by now; if it is not, the end is waited for in vain.
+        drop(running.signal("TERM"));
         let status = running.ended(Duration::from_secs(grace)).await;
         if status.code() != Some(0) && !hook_may_fail {
             bail!("{} ended with {status}: {}", self.name, running.said());
