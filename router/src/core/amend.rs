@@ -8,7 +8,7 @@ use holdfast_protocol::wire::{Cause, Lane};
 use serde::Deserialize;
 
 use super::event::Now;
-use super::hearsay::{Amendment, View};
+use super::hearsay::{Amendment, View, Voice};
 use super::presence::Position;
 use super::recall::Kind;
 use super::tally::Dropped;
@@ -47,7 +47,8 @@ impl Router {
         self.presence.hearsay.heard(now.ms, kind, &key, (is_told_there, is_there), || node_of(body));
     }
 
-    /// Tells what is so, of keys that are ours, where the contrary was told and that has had its time to settle.
+    /// Tells what is so, where the contrary was told and that has had its time to settle: of keys that are ours, and of others
+    /// whose owner does not.
     pub(super) fn amend(&mut self, now: Now) {
         let (able, lane) = (self.is_able(now), self.handover.lane(Lane::Ctl));
         let (table, fleet) = (&self.table, &self.fleet);
@@ -66,8 +67,12 @@ impl Router {
             let heard = slots.find(|slot| !fleet.is_overdue(now.ms, **slot)).and_then(|slot| fleet.get(*slot));
             heard.map_or(View::Unsure, |node| View::There(node.id))
         };
-        let ours = |key: &str| able && lane.speaks(token::partition_of_key(key));
-        let amendments = self.presence.settle(now, view, ours);
+        let voice = |key: &str| match (able, lane.speaks(token::partition_of_key(key))) {
+            (true, true) => Voice::Owner,
+            (true, false) => Voice::Witness,
+            (false, _) => Voice::None,
+        };
+        let amendments = self.presence.settle(now, view, voice);
         self.tally.drop(Dropped::Fact, self.presence.hearsay.take_dropped());
         self.tally.facts_amended += amendments.len() as u64;
         for amendment in amendments {

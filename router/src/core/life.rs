@@ -131,6 +131,7 @@ impl Router {
         }
         let inherited = self.lose_routers(now, &outcome.gone);
         if let Some(heard_ms) = outcome.crashed_heard_ms {
+            self.presence.hearsay.suspect_lately(now.ms);
             let since_ms = heard_ms.saturating_sub(FACTS_REPEATED_MS);
             self.presence.take_over(now.ms, since_ms, |partition| inherited & 1 << partition != 0);
         }
@@ -187,7 +188,7 @@ impl Router {
         if !std::mem::replace(&mut self.was_whole, true) {
             self.recollect(now);
         }
-        self.presence.hearsay.follow(self.membership.has_live_peer());
+        self.presence.hearsay.follow(now.ms, self.membership.has_live_peer());
         self.actions.push(Action::OpenWork);
         if !self.membership.has_live_peer() {
             // Nobody else would handle what comes before our beat is back.

@@ -16,7 +16,7 @@ use holdfast_protocol::wire::{Cause, Lingering as Told};
 
 use super::event::{Action, Now};
 use super::handover::hash_of_text;
-use super::hearsay::{Amendment, Hearsay, View};
+use super::hearsay::{Amendment, Hearsay, View, Voice};
 use super::recall::Kind;
 
 /// How long facts of others are remembered: longer than it takes to see that their owner is gone.
@@ -233,12 +233,12 @@ impl Presence {
         }
     }
 
-    /// What is to be told of keys that are `ours`, for the contrary was told; `view` says where they are.
+    /// What is to be told, for the contrary was told; `view` says where a key is, `voice` whether we may speak of it.
     pub(super) fn settle(
         &mut self,
         now: Now,
         view: impl Fn(Kind, &str) -> View,
-        ours: impl Fn(&str) -> bool,
+        voice: impl Fn(&str) -> Voice,
     ) -> Vec<Amendment> {
         let Self { hearsay, lingering, waiting, .. } = self;
         if !waiting.is_empty() {
@@ -248,7 +248,7 @@ impl Presence {
             View::Gone if kind == Kind::User && lingering.contains_key(key) => View::Unsure,
             view => view,
         };
-        hearsay.settle(now.ms, view, ours)
+        hearsay.settle(now.ms, view, voice)
     }
 
     /// Publishes what is so, where the contrary was told.
@@ -458,7 +458,7 @@ mod tests {
             presence.hearsay.heard(500, Kind::Room, "other", (true, true), || None);
             presence.hearsay.begin_anew(500);
             presence.room_changed(at(1_000), "r", (0, 1), false, position(7), Duty::Remember);
-            presence.hearsay.follow(true);
+            presence.hearsay.follow(600, true);
             presence.take_over(2_000, 1_400, |_| true);
             assert_eq!(drained(&mut presence), [""; 0], "its owner lived on for a while");
             if is_heard {
@@ -466,8 +466,8 @@ mod tests {
             }
 
             let there = |_: Kind, _: &str| View::There(NodeId::gateway([1; 8]));
-            assert_eq!(presence.settle(at(3_400), there, |_| true), [], "it may come yet");
-            let amended = presence.settle(at(4_000), there, |_| true);
+            assert_eq!(presence.settle(at(3_400), there, |_| Voice::Owner), [], "it may come yet");
+            let amended = presence.settle(at(4_000), there, |_| Voice::Owner);
 
             let positions: Vec<_> = amended.iter().map(|amendment| amendment.ours).collect();
             let untold = [Some((position(7), at(1_000).unix_ms))];

@@ -107,12 +107,12 @@ impl Recall {
     }
 
     /// The mirror is whole: the steps by which a key came to its first node or went from its last, in order of time.
-    /// `nodes_now` says how many nodes have a key now; `met` is told each key of which there is a step, and whether it is
-    /// there now. Nothing is remembered any more.
+    /// `nodes_now` says how many nodes have a key now; `met` is told each key of which there is a step. Nothing is
+    /// remembered any more.
     pub(super) fn take(
         &mut self,
         nodes_now: impl Fn(Kind, &str) -> usize,
-        mut met: impl FnMut(Kind, &str, bool),
+        mut met: impl FnMut(Kind, &str),
     ) -> Vec<Step> {
         let mut steps = std::mem::take(&mut self.steps);
         // By number too: a clock may say the same of two.
@@ -124,7 +124,7 @@ impl Recall {
         for ((kind, key), whereabouts) in &mut keys {
             let moved = whereabouts.moved.iter().filter(|moved| moved.ends_with).count();
             let nodes = nodes_now(*kind, key);
-            met(*kind, key, nodes > 0);
+            met(*kind, key);
             whereabouts.others = nodes.saturating_sub(moved);
         }
         steps.retain(|step| {
@@ -164,8 +164,8 @@ mod tests {
         for step in steps {
             recall.note(step.clone());
         }
-        let told = recall.take(|_, _| nodes_now, |_, _, _| ()).iter().map(|step| (step.at_ms, step.is_there)).collect();
-        assert!(recall.take(|_, _| nodes_now, |_, _, _| ()).is_empty(), "once");
+        let told = recall.take(|_, _| nodes_now, |_, _| ()).iter().map(|step| (step.at_ms, step.is_there)).collect();
+        assert!(recall.take(|_, _| nodes_now, |_, _| ()).is_empty(), "once");
         told
     }
 
@@ -198,7 +198,7 @@ mod tests {
             recall.note(step(number, 1, number, number % 2 == 0));
         }
         assert_eq!((recall.take_dropped(), recall.take_dropped()), (1, 0));
-        assert_eq!(recall.take(|_, _| 0, |_, _, _| ()).len(), STEPS_MAX);
+        assert_eq!(recall.take(|_, _| 0, |_, _| ()).len(), STEPS_MAX);
     }
 
     #[test]
@@ -207,6 +207,6 @@ mod tests {
         recall.note(step(100, 1, 9, true));
         recall.note(step(100, 2, 5, true));
         recall.forget(node(1));
-        assert_eq!(recall.take(|_, _| 1, |_, _, _| ()).len(), 1);
+        assert_eq!(recall.take(|_, _| 1, |_, _| ()).len(), 1);
     }
 }

@@ -18,7 +18,7 @@ const DOUBTED_MS: u64 = 2_000;
 
 impl Router {
     /// What a snapshot says happened shortly before it.
-    pub(super) fn note_lately(&mut self, then: Now, slot: Slot, seq: u64, change: &Change) {
+    pub(super) fn note_lately(&mut self, now: Now, age_ms: u64, slot: Slot, seq: u64, change: &Change) {
         let Some(node) = self.fleet.get(slot).map(|node| node.id) else { return };
         let (kind, key, is_there, cause) = match change {
             Change::UserUp { user, cause } => (Kind::User, user, true, *cause),
@@ -26,6 +26,8 @@ impl Router {
             Change::Room { room, count, cause } => (Kind::Room, room, *count > 0, *cause),
             Change::Claim { .. } | Change::Unclaim { .. } => return,
         };
+        let then = now.back_to(now.ms.saturating_sub(age_ms));
+        self.presence.hearsay.note_lately((now.ms, then.ms), kind, key);
         if !self.was_whole {
             self.remember_step(then, kind, (key, is_there), Position { node, seq, cause }, Origin::Batch);
         }
@@ -57,12 +59,8 @@ impl Router {
             Kind::User => table.nodes_of_user(token::partition_of_key(key), key).len(),
             Kind::Room => table.nodes_of_room(token::partition_of_key(key), key).len(),
         };
-        let steps = self.recall.take(nodes_now, |kind, key, is_there| {
-            if is_alone {
-                // One that is gone may have seen less than we do, and told what was not so.
-                hearsay.suspect(now.ms, kind, key, !is_there);
-            }
-        });
+        // One that is gone may have seen less than we do, and told what was not so.
+        let steps = self.recall.take(nodes_now, |kind, key| hearsay.note_lately((now.ms, 0), kind, key));
         let mut gone: Vec<Step> = Vec::new();
         for step in steps {
             let then = now.back_to(step.at_ms);

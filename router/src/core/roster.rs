@@ -172,7 +172,7 @@ impl Router {
                     Change::Claim { user: user.clone(), connection: *connection, since_ms: *since_ms }
                 }
                 SnapshotEntry::Lately(change, seq, age_ms) => {
-                    self.note_lately(now.back_to(now.ms.saturating_sub(*age_ms)), slot, *seq, change);
+                    self.note_lately(now, *age_ms, slot, *seq, change);
                     continue;
                 }
             };
@@ -237,7 +237,7 @@ impl Router {
                     && is_stale
                     && self.presence.is_lingering(user)
                 {
-                    self.presence.hearsay.suspect(now.ms, Kind::User, user, false);
+                    self.presence.hearsay.suspect(now.ms, Kind::User, user, Some(false));
                 }
             }
         }

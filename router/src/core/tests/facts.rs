@@ -315,6 +315,63 @@ fn who_was_said_to_be_offline_while_we_were_away_is_told_when_they_are_back() {
     assert_eq!(counts(&world.facts())["hf.event.user.online.u"], 1);
 }
 
+/// A router that was away while the other one, alone, told that a room is vacated; that one dies before the room is
+/// occupied again. Returns who was away.
+fn told_rightly_while_we_were_away() -> (World, usize) {
+    let mut world = World::live(2, 1);
+    world.up(0, "first");
+    world.room(0, "r", 1);
+    world.facts();
+    let away = 0;
+    world.members[away].deaf = true;
+    world.apply(away, Event::BusDown);
+    world.run(1_000);
+    world.room(0, "r", 0);
+    assert_eq!(counts(&world.facts())["hf.event.room.vacated.r"], 1);
+    world.members[1].frozen = true;
+    world.room(0, "r", 1);
+    (world, away)
+}
+
+#[test]
+fn who_comes_back_when_all_are_gone_who_were_there_tells_how_it_stands() {
+    for changed_lately in [true, false] {
+        let (mut world, away) = told_rightly_while_we_were_away();
+        let seq = world.nodes[0].seq;
+        if changed_lately {
+            world.nodes[0].lately = vec![(members("r", 0), seq - 1), (members("r", 1), seq)];
+        }
+        world.members[away].deaf = false;
+        world.apply(away, Event::BusUp { max_payload: 1 << 20 });
+        world.turn(away);
+        // It takes the other for alive at first.
+        world.run(2_000);
+        // It hears that facts can be heard.
+        world.up(0, "ana");
+        world.run(3_000);
+
+        let occupied = world.facts().iter().filter(|(subject, _)| subject == "hf.event.room.occupied.r").count();
+        assert_eq!(occupied, usize::from(changed_lately));
+    }
+}
+
+#[test]
+fn what_the_owner_never_heard_is_corrected_by_who_did() {
+    let mut world = World::live(2, 1);
+    world.room(0, "r", 1);
+    let owner = world.members.iter().position(|it| !it.seen.facts.is_empty()).expect("somebody told of it");
+    world.facts();
+    let body = br#"{"node":"gone"}"#;
+    world.apply(1 - owner, Event::Fact { subject: "hf.event.room.vacated.r", body });
+    world.run(4_500);
+    assert_eq!(counts(&world.facts()), HashMap::new(), "it is the owner's to tell");
+    world.run(2_000);
+
+    assert_eq!(counts(&world.facts()), HashMap::from([("hf.event.room.occupied.r", 1)]));
+    world.run(20_000);
+    assert!(world.facts().is_empty(), "once");
+}
+
 #[test]
 fn announced_rooms_tell_each_change_with_the_count() {
     let mut world = World::new(0, 2);
