@@ -127,25 +127,13 @@ impl Hearsay {
         self.since_ms = now_ms;
     }
 
-    /// The mirror is whole. With another router there (`others`), what was told before we listened is known to that one, and
-    /// what we believed of it counts for nothing, unless that one is lost soon.
+    /// The mirror is whole. With another router there (`others`), what was told before we listened is known to that one, unless
+    /// it is lost soon.
     pub(super) fn follow(&mut self, now_ms: u64, others: bool) {
         self.sees = true;
         self.lately.follow(now_ms);
         if !others {
             self.suspect_lately(now_ms);
-            return;
-        }
-        let (since_ms, lately) = (self.since_ms, &mut self.lately);
-        for kind in [Kind::User, Kind::Room] {
-            self.wrong[kind as usize].retain(|key, it| {
-                // What is suspected, another need not know either.
-                let stays = it.since_ms >= since_ms || it.is_told_there.is_none();
-                if !stays {
-                    lately.note(now_ms, kind, key);
-                }
-                stays
-            });
         }
     }
 
