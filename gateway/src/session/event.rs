@@ -146,8 +146,13 @@ pub enum Event<'a> {
     Unpublished(Failure),
     /// Each [`Action::Gap`](super::Action::Gap) so far was handed to the kernel: what is dropped from now on is news.
     GapsWritten,
-    /// Something was dropped for this client.
+    /// Something live was dropped for this client.
     Gap {
+        /// Where.
+        scope: GapScope,
+    },
+    /// Kept messages are lost to this client.
+    KeptGap {
         /// Where.
         scope: GapScope,
     },
@@ -176,7 +181,7 @@ pub enum Event<'a> {
 /// Where something was dropped.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum GapScope {
-    /// Anywhere: the path to this node lost messages.
+    /// Anywhere.
     All,
     /// In the user's own stream.
     Own,

@@ -158,6 +158,7 @@ impl Session {
             Event::Resume => self.on_resume(actions),
             Event::MissedWhilePaused { room } => self.on_missed(room),
             Event::Gap { scope } => self.on_gap(scope, actions),
+            Event::KeptGap { scope } => self.on_kept_gap(scope, actions),
             Event::GapsWritten => self.on_gaps_written(),
             Event::GoAway { retry_after_ms, reason } => self.on_go_away(retry_after_ms, reason, actions),
             Event::Stay => self.on_stay(),

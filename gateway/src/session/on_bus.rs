@@ -164,9 +164,29 @@ impl Session {
         }
     }
 
-    /// Tells of a gap, unless the client is about to read of the same one: a gap that is still in its queue covers all
-    /// that is dropped until it is sent, and one for everything covers each.
+    /// Live messages were dropped. A gap for everything that is still in the client's queue tells of them as well.
     pub(super) fn on_gap(&mut self, scope: GapScope, actions: &mut Actions) {
+        let is_covered = self.rare.as_ref().is_some_and(|rare| rare.gaps.contains(&GapScope::All));
+        if !is_covered {
+            self.tell_gap(scope, actions);
+        }
+    }
+
+    /// Kept messages are lost. Each stream is named: a gap for everything is about live messages alone, kept ones come all the
+    /// same.
+    pub(super) fn on_kept_gap(&mut self, scope: GapScope, actions: &mut Actions) {
+        if scope != GapScope::All {
+            return self.tell_gap(scope, actions);
+        }
+        let rooms: Vec<_> = self.rooms.iter().cloned().map(GapScope::Room).collect();
+        for scope in std::iter::once(GapScope::Own).chain(rooms) {
+            self.tell_gap(scope, actions);
+        }
+    }
+
+    /// Tells of a gap, unless the client is about to read of the same one: a gap that is still in its queue covers all
+    /// that is dropped until it is sent.
+    fn tell_gap(&mut self, scope: GapScope, actions: &mut Actions) {
         let concerns_it = match &scope {
             GapScope::Room(room) => self.rooms.contains(room),
             GapScope::All | GapScope::Own => true,
@@ -175,7 +195,7 @@ impl Session {
             return;
         }
         let gaps = &mut self.rare().gaps;
-        if gaps.contains(&GapScope::All) || gaps.contains(&scope) {
+        if gaps.contains(&scope) {
             return;
         }
         let payload = match &scope {

@@ -149,7 +149,7 @@ impl<S: Socket> Shard<S> {
             }
             Ok(_) | Err(_) => {
                 let scope = room.map_or(GapScope::Own, GapScope::Room);
-                self.feed(now, index, Event::Gap { scope });
+                self.feed(now, index, Event::KeptGap { scope });
             }
         }
     }
@@ -244,14 +244,14 @@ impl<S: Socket> Shard<S> {
                 self.feed_all(
                     now,
                     |binding| matches!(binding, Binding::Bound { .. }),
-                    || Event::Gap { scope: GapScope::All },
+                    || Event::KeptGap { scope: GapScope::All },
                 );
                 return;
             }
             Target::Connection(_) => return,
         };
         for member in members.unwrap_or_default() {
-            self.feed(now, member.connection, Event::Gap { scope: scope.clone() });
+            self.feed(now, member.connection, Event::KeptGap { scope: scope.clone() });
         }
     }
 }

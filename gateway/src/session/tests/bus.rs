@@ -105,7 +105,7 @@ fn one_gap_per_scope_until_it_was_sent() {
 }
 
 #[test]
-fn a_gap_for_all_covers_each() {
+fn a_gap_for_all_covers_each_that_is_of_live_messages() {
     let mut bench = Bench::member();
     bench.apply(Event::Gap { scope: GapScope::All });
     bench.apply(Event::Gap { scope: GapScope::All });
@@ -113,6 +113,32 @@ fn a_gap_for_all_covers_each() {
     bench.apply(Event::Gap { scope: GapScope::Room("chat/1".into()) });
 
     bench.expect(&[r#"gap {"type":"gap","all":true}"#]);
+}
+
+#[test]
+fn that_kept_messages_are_lost_is_told_behind_a_gap_for_all_too() {
+    let mut bench = Bench::member();
+    bench.apply(Event::Gap { scope: GapScope::All });
+    bench.take();
+
+    for _ in 0..2 {
+        bench.apply(Event::KeptGap { scope: GapScope::Own });
+        bench.apply(Event::KeptGap { scope: GapScope::Room("chat/1".into()) });
+        bench.apply(Event::KeptGap { scope: GapScope::Room("elsewhere".into()) });
+    }
+
+    bench.expect(&[r#"gap {"type":"gap"}"#, r#"gap {"type":"gap","room":"chat/1"}"#]);
+}
+
+#[test]
+fn where_kept_messages_of_all_are_lost_each_stream_is_named() {
+    let mut bench = Bench::member();
+    bench.apply(Event::KeptGap { scope: GapScope::Room("chat/1".into()) });
+    bench.take();
+
+    bench.apply(Event::KeptGap { scope: GapScope::All });
+
+    bench.expect(&[r#"gap {"type":"gap"}"#]);
 }
 
 #[test]

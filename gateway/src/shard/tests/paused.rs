@@ -49,6 +49,26 @@ fn a_paused_client_gets_nothing_and_a_gap_on_resume() {
 }
 
 #[test]
+fn a_client_with_a_gap_for_all_in_its_queue_is_told_which_kept_messages_are_lost() {
+    let mut scene = Scene::new();
+    let client = scene.client("ana", None);
+    scene.joined(&client, "r");
+    client.wire.borrow_mut().clogged = true;
+
+    scene.hears(ToShard::Lost);
+    scene.hears(ToShard::KeptGap { target: room("r") });
+    scene.hears(ToShard::KeptGap { target: user("ana") });
+    scene.hears(ToShard::KeptGap { target: Target::All });
+    client.wire.borrow_mut().clogged = false;
+    scene.deliver(kept(&scene, 5));
+
+    let gaps = [json!({"type": "gap", "all": true}), json!({"type": "gap", "room": "r"}), json!({"type": "gap"})];
+    let seen = client.seen();
+    assert_eq!(seen[..3], gaps);
+    assert_eq!((seen.len(), &seen[3]["id"]), (4, &json!("m5")));
+}
+
+#[test]
 fn a_paused_client_gets_kept_messages_on_resume_before_live_ones() {
     let mut scene = Scene::new();
     let client = scene.client("ana", None);
