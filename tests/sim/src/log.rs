@@ -88,16 +88,23 @@ impl Log {
             return None;
         }
         let messages = self.epochs.get(to)?.subjects.get(subject)?;
+        let is_excused = |seq: u64, logged: &Logged| {
+            logged.expires_ms.is_some_and(|expires_ms| expires_ms <= now_ms)
+                || logged.except.as_deref() == Some(user)
+                || (logged.key.is_some() && self.newer(to, subject, seq).any(|other| other.key == logged.key))
+        };
         let mut between = messages.range((begin, end));
-        between.find(|(seq, logged)| !is_excused(messages, **seq, logged, user, now_ms)).map(|(seq, _)| *seq)
+        between.find(|(seq, logged)| !is_excused(**seq, logged)).map(|(seq, _)| *seq)
     }
-}
 
-fn is_excused(messages: &BTreeMap<u64, Logged>, seq: u64, logged: &Logged, user: &str, now_ms: u64) -> bool {
-    let newer = (Bound::Excluded(seq), Bound::Unbounded);
-    logged.expires_ms.is_some_and(|expires_ms| expires_ms <= now_ms)
-        || logged.except.as_deref() == Some(user)
-        || (logged.key.is_some() && messages.range(newer).any(|(_, other)| other.key == logged.key))
+    /// What was stored after that, in the same incarnation or a later one: it may wait for the client in the same queue.
+    fn newer(&self, age: usize, subject: &str, seq: u64) -> impl Iterator<Item = &Logged> {
+        let since = self.epochs.iter().skip(age).filter_map(move |epoch| epoch.subjects.get(subject));
+        since.enumerate().flat_map(move |(later, messages)| {
+            let begin = if later == 0 { Bound::Excluded(seq) } else { Bound::Unbounded };
+            messages.range((begin, Bound::Unbounded)).map(|(_, logged)| logged)
+        })
+    }
 }
 
 #[cfg(test)]
@@ -129,6 +136,23 @@ mod tests {
         assert_eq!(missed(0, None, 10), Some(7));
         assert_eq!(missed(0, Some(7), 10), None);
         assert_eq!(missed(7, None, 0), None);
+    }
+
+    #[test]
+    fn a_message_of_the_key_in_the_stream_that_followed_replaces_an_older_one() {
+        let mut log = Log::default();
+        log.begin("a".to_owned());
+        log.store("s", 3, logged(Some("k"), None));
+        log.store("s", 5, logged(None, None));
+        let missed = |log: &Log| log.missed("s", &place("a", 0), Some(&place("a", 5)), "u", 0);
+        assert_eq!(missed(&log), Some(3));
+
+        log.begin("b".to_owned());
+        log.store("s", 1, logged(Some("other"), None));
+        assert_eq!(missed(&log), Some(3));
+        log.store("s", 2, logged(Some("k"), None));
+
+        assert_eq!(missed(&log), None);
     }
 
     #[test]
