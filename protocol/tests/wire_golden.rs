@@ -202,6 +202,7 @@ fn messages() -> Vec<(&'static str, Bytes, Again)> {
         ("snapshot_ask", NodeBound::SnapshotAsk { router: router() }.encode(), node_bound),
         ("packet_after", packet(vec![Item::After { router: router(), number: 300 }]).encode(), node_bound),
         ("handled", handled().encode(), router_bound),
+        ("fenced", RouterBound::Fenced(300).encode(), router_bound),
         ("move", a_move().encode(), |bytes| Move::decode(bytes).map(|step| step.encode())),
         ("ping", NodeBound::Ping.encode(), node_bound),
         ("report", report().encode(), router_bound),

@@ -51,8 +51,9 @@ impl Hub {
                 self.tell_lost(now, edge);
             }
             Verdict::Duplicate => return,
-            Verdict::Fenced => {
+            Verdict::Fenced(term) => {
                 self.cells.packets_fenced.add(1);
+                self.tell_fenced(edge, packet.router, term);
                 return;
             }
         }
@@ -201,9 +202,19 @@ impl Hub {
         shards
     }
 
-    /// Sends the roster whole, as of now.
+    /// Tells a router that it was given up. Whoever did may have died since: then nobody but the nodes knows of it.
+    fn tell_fenced(&self, edge: &mut dyn Edge, router: NodeId, term: u64) {
+        let payload = RouterBound::Fenced(term).encode();
+        // A lost word is said again with the next packet.
+        self.note_unsent(edge.publish(Publication::plain(self.subjects.router(router), payload)));
+    }
+
+    /// Sends the roster whole, as of now. A router that was given up hears of that first.
     pub(super) fn send_snapshot(&mut self, now: Now, edge: &mut dyn Edge, router: NodeId) {
         self.flush_roster(now, edge);
+        if let Some(term) = self.routers.fence(router) {
+            self.tell_fenced(edge, router, term);
+        }
         self.cells.snapshots.add(1);
         for part in self.roster.snapshot(now.ms, self.part_bytes_max) {
             let payload = RouterBound::Snapshot(part).encode();

@@ -57,6 +57,8 @@ struct Router {
     /// It was not heard for a while, or could not be: nothing has shown yet that its packets come through again. A beat
     /// does not: the way of packets may open later than that of beats.
     is_doubtful: bool,
+    /// Packets of it were refused, and it has not joined anew since: they are missing in what comes next.
+    is_refused: bool,
 }
 
 /// What to do with a packet.
@@ -68,8 +70,8 @@ pub(super) enum Verdict {
     TakeAfterHole,
     /// It came before.
     Duplicate,
-    /// Its router was given up at a higher term: drop it.
-    Fenced,
+    /// Its router was given up at this, higher term: drop it.
+    Fenced(u64),
 }
 
 /// The routers by id.
@@ -122,6 +124,7 @@ impl Routers {
             confirmed: None,
             next_packet: 1,
             is_doubtful: false,
+            is_refused: false,
         })
     }
 
@@ -135,6 +138,7 @@ impl Routers {
             (router.settled, router.confirmed) = (None, None);
         }
         router.state = beat.state;
+        router.is_refused &= beat.state != RouterState::Joining;
         router.heard_ms = now_ms;
         router.term = beat.term;
         if router.owners != beat.live {
@@ -206,8 +210,13 @@ impl Routers {
         }
     }
 
+    /// The term from which on packets of this router count, where it was given up.
+    pub(super) fn fence(&self, id: NodeId) -> Option<u64> {
+        self.fences.get(&id).copied()
+    }
+
     pub(super) fn packet(&mut self, id: NodeId, number: u64, term: u64, now_ms: u64) -> Verdict {
-        let fenced = self.fences.get(&id).is_some_and(|fence| term < *fence);
+        let fence = self.fence(id).filter(|fence| term < *fence);
         let router = self.router(id, now_ms);
         let expected = router.next_packet;
         // A router that had taken this node for lost counts from 1 again; what it sent before then is gone.
@@ -216,9 +225,10 @@ impl Routers {
         }
         router.next_packet = number + 1;
         router.is_doubtful = false;
-        if fenced {
-            Verdict::Fenced
-        } else if number != expected {
+        if let Some(fence) = fence {
+            router.is_refused = true;
+            Verdict::Fenced(fence)
+        } else if std::mem::take(&mut router.is_refused) || number != expected {
             Verdict::TakeAfterHole
         } else {
             router.confirmed.clone_from(&router.settled);

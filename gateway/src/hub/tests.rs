@@ -183,20 +183,24 @@ impl Scene {
     }
 
     fn reports(&mut self, number: u8) -> Vec<Report> {
-        let published = self.published(&format!("hf.int.router.{}", router(number)));
-        let reports = published.into_iter().map(|it| match RouterBound::decode(it.payload).expect("ours") {
+        let reports = self.told_router(number).into_iter().map(|it| match it {
             RouterBound::Report(report) => report,
-            other @ (RouterBound::Snapshot(_) | RouterBound::Handled(_)) => panic!("{other:?}"),
+            other => panic!("{other:?}"),
         });
         reports.collect()
     }
 
+    /// What a router is told on its own subject.
+    fn told_router(&mut self, number: u8) -> Vec<RouterBound> {
+        let published = self.published(&format!("hf.int.router.{}", router(number)));
+        published.into_iter().map(|it| RouterBound::decode(it.payload).expect("ours")).collect()
+    }
+
     fn snapshot(&mut self) -> Vec<Snapshot> {
         self.hub.on_discover(self.now, &mut self.edge, Discover { router: router(1) }.encode());
-        let published = self.published(&format!("hf.int.router.{}", router(1)));
-        let parts = published.into_iter().map(|it| match RouterBound::decode(it.payload).expect("ours") {
+        let parts = self.told_router(1).into_iter().map(|it| match it {
             RouterBound::Snapshot(snapshot) => snapshot,
-            other @ (RouterBound::Report(_) | RouterBound::Handled(_)) => panic!("{other:?}"),
+            other => panic!("{other:?}"),
         });
         parts.collect()
     }

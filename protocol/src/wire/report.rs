@@ -1,5 +1,5 @@
-//! What is meant for one router: what became of its packets on a node, answers to its questions, whole rosters, and what
-//! other routers hand over to it.
+//! What is meant for one router: what became of its packets on a node, answers to its questions, whole rosters, that it
+//! was given up, and what other routers hand over to it.
 
 use bytes::{Bytes, BytesMut};
 
@@ -18,6 +18,8 @@ pub enum RouterBound {
     Snapshot(Snapshot),
     /// What a former owner of our partitions has handled.
     Handled(Handled),
+    /// A node refuses its packets of a lower term than this: it was given up, and who did that may be gone by now.
+    Fenced(u64),
 }
 
 /// What became of a router's work on one node.
@@ -122,6 +124,10 @@ impl RouterBound {
                 w.u8(2);
                 handled.write(&mut w);
             }
+            Self::Fenced(term) => {
+                w.u8(3);
+                w.u64(*term);
+            }
         }
         buffer.freeze()
     }
@@ -136,6 +142,7 @@ impl RouterBound {
             0 => Self::Report(Report::read(&mut r)?),
             1 => Self::Snapshot(Snapshot::read(&mut r)?),
             2 => Self::Handled(Handled::read(&mut r)?),
+            3 => Self::Fenced(r.u64()?),
             _ => return Err(WireError::Malformed("the kind of a message to a router")),
         };
         r.end()?;

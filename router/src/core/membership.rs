@@ -180,6 +180,14 @@ impl Membership {
         }
     }
 
+    /// A node refuses what we send below this term: we were given up, and who did that may be gone by now.
+    pub(super) fn obey(&mut self, term: u64) -> Outcome {
+        let fenced = term > self.term;
+        self.term = self.term.max(term);
+        self.obeyed = self.obeyed.max(term);
+        Outcome { fenced, ..Outcome::default() }
+    }
+
     /// Starts over: nothing of before proves anything, we are not live, and who was silent with us is not judged for it.
     pub(super) fn restart(&mut self, now_ms: u64) {
         self.proof_from = self.number + 1;
@@ -416,6 +424,19 @@ mod tests {
         assert!(live_beat(&mut a, 760).fences.is_empty());
         let live = live_beat(&mut b, 770);
         assert_eq!(a.hear(780, &live).change, Some(Change::Orderly));
+    }
+
+    #[test]
+    fn what_a_node_knows_of_a_fence_is_obeyed_once_like_the_fence() {
+        let (mut a, mut b) = pair();
+        a.tick(700);
+        let fence = live_beat(&mut a, 700).fences[0].term;
+
+        assert!(b.obey(fence).fenced);
+        assert_eq!(b.term(), fence);
+        assert!(!b.obey(fence).fenced && !b.obey(fence - 1).fenced, "obeyed already");
+        let beat = live_beat(&mut a, 710);
+        assert!(!b.hear(710, &beat).fenced, "it is the same");
     }
 
     #[test]

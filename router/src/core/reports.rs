@@ -1,4 +1,5 @@
-//! What nodes tell this router alone: results of its packets, answers to its questions, and whole rosters.
+//! What nodes tell this router alone: results of its packets, answers to its questions, whole rosters, and that it was
+//! given up.
 
 use holdfast_protocol::wire::{Report, RouterBound};
 
@@ -15,6 +16,10 @@ impl Router {
             RouterBound::Report(report) => self.on_report(report),
             RouterBound::Snapshot(snapshot) => self.on_snapshot(now, snapshot),
             RouterBound::Handled(handled) => self.on_handled(now, handled),
+            RouterBound::Fenced(term) => {
+                let outcome = self.membership.obey(term);
+                self.follow(now, &outcome);
+            }
         }
     }
 

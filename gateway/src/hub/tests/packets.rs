@@ -44,6 +44,47 @@ fn holes_are_told_and_packets_of_fenced_routers_dropped() {
 }
 
 #[test]
+fn a_router_that_was_given_up_is_told_by_the_node_for_who_did_it_may_be_gone() {
+    let mut scene = Scene::new(&[1]);
+    let items = || vec![delivery(vec![Target::All], 1)];
+    scene.beats(2, RouterState::Live, &[Fence { router: router(1), term: 5 }]);
+    scene.told_router(1);
+
+    scene.packet(1, 3, items());
+    assert_eq!(scene.told_router(1), [RouterBound::Fenced(5)], "it does not know it");
+
+    // It joins anew, and asks for the roster.
+    scene.beats(1, RouterState::Joining, &[]);
+    scene.hub.on_discover(scene.now, &mut scene.edge, Discover { router: router(1) }.encode());
+    let told = scene.told_router(1);
+    assert!(matches!(told[..], [RouterBound::Fenced(5), RouterBound::Snapshot(_)]), "{told:?}");
+    scene.hub.on_discover(scene.now, &mut scene.edge, Discover { router: router(2) }.encode());
+    let told = scene.told_router(2);
+    assert!(matches!(told[..], [RouterBound::Snapshot(_)]), "{told:?}");
+
+    scene.beats(1, RouterState::Live, &[]);
+    scene.packet(2, 5, items());
+    assert_eq!(passed(&mut scene), (2, 0), "what was refused was another's to forward");
+    assert!(scene.reports(1).is_empty());
+}
+
+#[test]
+fn packets_that_were_refused_are_missing_where_their_router_goes_on_as_it_was() {
+    let mut scene = Scene::new(&[1]);
+    let items = || vec![delivery(vec![Target::All], 1)];
+    scene.beats(2, RouterState::Live, &[Fence { router: router(1), term: 3 }]);
+    scene.packet(1, 2, items());
+    assert_eq!(passed(&mut scene), (0, 0));
+
+    // Whoever gave it up is gone.
+    scene.passes(1_000);
+    scene.packet(2, 3, items());
+    assert_eq!(passed(&mut scene), (2, 2), "its term has risen, and it has not joined anew");
+    scene.packet(3, 3, items());
+    assert_eq!(passed(&mut scene), (2, 0));
+}
+
+#[test]
 fn packets_that_are_lost_when_the_beats_of_a_router_come_again_already_are_told_as_well() {
     let mut scene = Scene::new(&[1]);
     scene.packet(1, 1, vec![delivery(vec![Target::All], 1)]);

@@ -2,6 +2,7 @@
 
 use holdfast_protocol::id::NodeId;
 use holdfast_protocol::limits::PARTITIONS;
+use holdfast_protocol::wire::RouterBound;
 
 use super::world::{STEP, World, connection, up};
 use crate::core::event::Event;
@@ -50,6 +51,35 @@ fn a_cold_router_waits_for_answers_even_if_nobody_is_there() {
     world.run(20);
     assert!(world.members[0].router.is_live());
     assert_eq!(world.members[0].router.gauges(world.ms).partitions, PARTITIONS as u64);
+}
+
+#[test]
+fn a_router_begins_above_the_term_at_which_nodes_were_told_to_refuse_it() {
+    let mut world = World::new(1, 1);
+    world.apply(0, Event::Told(RouterBound::Fenced(40)));
+    world.run(1_000);
+
+    assert!(world.members[0].router.is_live());
+    assert!(world.members[0].router.gauges(world.ms).term > 40);
+}
+
+#[test]
+fn a_router_that_nodes_refuse_stops_and_joins_anew_above_that_term() {
+    let mut world = World::live(1, 1);
+    users(&mut world, 5);
+    let below = world.members[0].router.gauges(world.ms).term;
+    world.apply(0, Event::Told(RouterBound::Fenced(below)));
+    world.turn(0);
+    assert!(world.members[0].router.is_live(), "it is above that by now");
+
+    world.apply(0, Event::Told(RouterBound::Fenced(40)));
+    world.turn(0);
+    assert!(!world.members[0].router.is_live() && !world.members[0].seen.works);
+    world.run(1_000);
+
+    assert!(world.members[0].router.is_live());
+    assert_eq!(unanswered(&mut world, 5), 0);
+    assert!(world.nodes[0].packets.iter().all(|(_, _, term)| *term <= below || *term > 40));
 }
 
 #[test]
