@@ -176,7 +176,8 @@ impl World {
                 )));
             }
         }
-        self.compare_facts(&users, &rooms)
+        // What a router told in its part of the bus and died, nobody knows in the other.
+        if self.plan.splits { Ok(()) } else { self.compare_facts(&users, &rooms) }
     }
 
     fn compare_facts(&self, users: &BTreeSet<&str>, rooms: &BTreeSet<&str>) -> Result<(), Violation> {

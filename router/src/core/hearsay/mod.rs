@@ -20,12 +20,10 @@ use super::recall::Kind;
 /// How long what was told and what we see may differ before it counts: mirrors, and routers about who owns what, agree
 /// again within a second.
 pub(super) const SETTLED_MS: u64 = 1_500;
-/// After so long the owner does not know it: whoever does tells it.
+/// After so long the owner does not know it, or does not suspect it: whoever does tells it.
 const OWNER_SILENT_MS: u64 = 5_000;
 /// Who told it in an owner's stead does not contradict that one again before: their views differ for good.
 const CONTRADICTED_MS: u64 = 60_000;
-/// How long what may have been told is suspected by others than the owner, who tells it much earlier.
-const SUSPECTED_MS: u64 = 10_000;
 /// Between two looks at all that differs.
 const LOOK_INTERVAL_MS: u64 = 500;
 /// What is told in one look.
@@ -275,15 +273,11 @@ impl Hearsay {
                 if wrong.is_told_there == Some(matches!(view, View::There(_))) {
                     return false;
                 }
-                let is_known = wrong.is_told_there.is_some();
                 let voice = voice(key);
                 let stands_in = voice == Voice::Witness
-                    && (is_known && age_ms >= OWNER_SILENT_MS)
+                    && age_ms >= OWNER_SILENT_MS
                     && (stood_in.len() < STOOD_IN_MAX && !stood_in.contains_key(&(kind, key.clone())));
-                if voice != Voice::Owner && !stands_in {
-                    return is_known || age_ms < SUSPECTED_MS;
-                }
-                if amendments.len() >= AMENDED_MAX {
+                if amendments.len() >= AMENDED_MAX || (voice != Voice::Owner && !stands_in) {
                     return true;
                 }
                 if stands_in {
