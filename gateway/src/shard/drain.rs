@@ -122,12 +122,13 @@ impl Drain {
     fn next_due(&mut self, now: Now) -> Option<Key> {
         loop {
             let (due_ms, key) = self.told.front().copied()?;
-            if due_ms > now.ms {
-                return None;
-            }
+            // Of one that has left by itself nobody waits for the slot: what was told since may lie before it.
             if !self.listed.contains(&key) {
                 self.told.pop_front();
                 continue;
+            }
+            if due_ms > now.ms {
+                return None;
             }
             let now_us = now.ms * 1000;
             if self.rate_milli.is_some() && self.gate_us > now_us + BURST_US {

@@ -125,6 +125,21 @@ fn who_leaves_by_itself_takes_nobodys_time_and_an_uncordon_spares_the_rest() {
 }
 
 #[test]
+fn the_slot_of_one_that_left_by_itself_holds_up_nobody_who_is_sent_away_later() {
+    let mut scene = Scene::new();
+    let clients = clients(&mut scene, 2);
+    scene.hears(ToShard::Shed { count: 1, window_ms: 10_000, rate_milli: None });
+    let first = slots(&clients).iter().position(Option::is_some).expect("one was told");
+    scene.shard.closed(scene.now, clients[first].key, ClosedBy::Client(1000));
+
+    scene.hears(ToShard::Shed { count: 1, window_ms: 100, rate_milli: None });
+
+    let other = &clients[1 - first..][..1];
+    let closed = scene.closes(other, 200);
+    assert!(slots(other)[0].is_some_and(|slot| slot <= 100) && closed[0].is_some(), "{closed:?}");
+}
+
+#[test]
 fn after_an_uncordon_the_next_drain_tells_everybody_their_new_slot() {
     let mut scene = Scene::new();
     let clients = clients(&mut scene, 4);
