@@ -301,8 +301,9 @@ impl Routers {
 
     /// Whether this packet of the router has come, or nothing of it counts any more.
     pub(super) fn has_passed(&self, id: NodeId, number: u64) -> bool {
-        let came = |router: &Router| router.is_doubtful || router.next_packet > number;
-        self.routers.get(&id).is_some_and(came) || self.fences.contains_key(&id)
+        let fence = self.fence(id);
+        let Some(router) = self.routers.get(&id) else { return fence.is_some() };
+        router.is_doubtful || router.next_packet > number || fence.is_some_and(|fence| router.term < fence)
     }
 
     fn live(&self, now_ms: u64) -> impl Iterator<Item = &Router> {

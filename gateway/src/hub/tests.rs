@@ -104,12 +104,16 @@ impl Scene {
     }
 
     fn beats(&mut self, number: u8, state: RouterState, fences: &[Fence]) {
+        self.beats_at(1, number, state, fences);
+    }
+
+    fn beats_at(&mut self, term: u64, number: u8, state: RouterState, fences: &[Fence]) {
         let (live, fences) = (vec![router(number)], fences.to_vec());
         let beat = RouterBeat {
             router: router(number),
             state,
             number: 1,
-            term: 1,
+            term,
             live,
             moving: false,
             fences,

@@ -69,6 +69,25 @@ fn a_router_that_was_given_up_is_told_by_the_node_for_who_did_it_may_be_gone() {
 }
 
 #[test]
+fn what_a_router_sends_that_came_back_above_its_fence_is_waited_for_as_before() {
+    let mut scene = Scene::new(&[1, 2]);
+    let items = || vec![delivery(vec![Target::All], 1)];
+    let after = |number| vec![Item::After { router: router(1), number }, delivery(vec![Target::All], 1)];
+    let mut heir = |scene: &mut Scene, number, items| {
+        scene.bound(&NodeBound::Packet(Packet { router: router(2), number, term: 3, items }));
+        passed(scene).0
+    };
+    scene.beats_at(3, 2, RouterState::Live, &[Fence { router: router(1), term: 3 }]);
+    assert_eq!(heir(&mut scene, 1, after(1)), 2, "what it sends now does not count");
+
+    scene.beats_at(3, 1, RouterState::Joining, &[]);
+    scene.beats_at(4, 1, RouterState::Live, &[]);
+    assert_eq!(heir(&mut scene, 2, after(1)), 0, "it is at work again");
+    scene.packet(1, 4, items());
+    assert_eq!(passed(&mut scene), (4, 0), "its own, and then the other's");
+}
+
+#[test]
 fn packets_that_were_refused_are_missing_where_their_router_goes_on_as_it_was() {
     let mut scene = Scene::new(&[1]);
     let items = || vec![delivery(vec![Target::All], 1)];
