@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use holdfast_protocol::subject::Target;
+
 use crate::client::{Client, GoAway, Violation};
 use crate::service::{Asked, Promise};
 use crate::slow::Explained;
@@ -61,7 +63,7 @@ impl World {
                     client.welcomed_ms,
                     client.wire.borrow().stalled,
                     promise.number,
-                    promise.target,
+                    promise.targets,
                     promise.sent_ms
                 )));
             }
@@ -96,7 +98,7 @@ impl World {
         match missed {
             Some(promise) => Err(Violation(format!(
                 "{}: closed without {:?} of {} to {:?}\n{}",
-                client.user, promise.number, promise.sent_ms, promise.target, client.diary
+                client.user, promise.number, promise.sent_ms, promise.targets, client.diary
             ))),
             None => Ok(()),
         }
@@ -120,16 +122,16 @@ impl World {
                 self.totals.acked += receipt.acked;
                 self.check_acked(number, asked, *at_ms, receipt)?;
                 let stayed = asked.sure.iter().filter(|id| self.clients.contains_key(id)).count() as u64;
-                let stays_by_itself = !matches!(asked.target, holdfast_protocol::subject::Target::Room(_));
+                let stays_by_itself = !asked.targets.iter().any(|target| matches!(target, Target::Room(_)));
                 if stays_by_itself && receipt.matched < stayed {
                     return Err(Violation(format!(
                         "receipt {number} for {:?} at {} claims too few for {stayed}: {receipt:?}",
-                        asked.target, asked.sent_ms
+                        asked.targets, asked.sent_ms
                     )));
                 }
                 Ok(())
             }
-            [] => Err(Violation(format!("no receipt {number} for {:?} sent at {}", asked.target, asked.sent_ms))),
+            [] => Err(Violation(format!("no receipt {number} for {:?} sent at {}", asked.targets, asked.sent_ms))),
             several => Err(Violation(format!("{} receipts {number} at {}", several.len(), asked.sent_ms))),
         }
     }

@@ -18,8 +18,8 @@ pub struct Promise {
     pub number: Number,
     /// When it was sent.
     pub sent_ms: u64,
-    /// The target, for the story.
-    pub target: Target,
+    /// The target, or several.
+    pub targets: Vec<Target>,
     /// The room, or empty for messages to users and connections.
     pub room: String,
     /// A newer one of this key may take its place.
@@ -33,9 +33,9 @@ pub struct Promise {
 pub struct Asked {
     /// When.
     pub sent_ms: u64,
-    /// The target, for the story.
-    pub target: Target,
-    /// Clients that surely belonged to the target then.
+    /// The target, or several.
+    pub targets: Vec<Target>,
+    /// Clients that surely belonged to them then.
     pub sure: Vec<u64>,
     /// How long it may take.
     pub timeout_ms: u64,
@@ -127,13 +127,44 @@ impl Service {
         sure: Vec<u64>,
         options: SendOptions,
     ) {
+        let subject = self.subjects.to(Kind::Send, target);
+        let name = subject.clone();
+        let message = self.next_message(now_ms, (subject, &name), vec![target.clone()], sure, options);
+        bus.publish(now_ms, rng, self.link, message);
+    }
+
+    /// Sends the next message to users and connections at once: each connection gets it once, however often it is meant.
+    pub fn send_many(
+        &mut self,
+        bus: &mut Bus,
+        rng: &mut Rng,
+        now_ms: u64,
+        targets: Vec<Target>,
+        sure: Vec<u64>,
+        options: SendOptions,
+    ) {
+        let names: Vec<String> = targets.iter().map(name_of).collect();
+        let to = names.join(", ");
+        let subject = format!("{}.send.many", self.subjects.prefix());
+        let mut message = self.next_message(now_ms, (subject, &to), targets, sure, options);
+        message.headers.push(("Hf-To".to_owned(), to));
+        bus.publish(now_ms, rng, self.link, message);
+    }
+
+    fn next_message(
+        &mut self,
+        now_ms: u64,
+        (subject, name): (String, &str),
+        targets: Vec<Target>,
+        sure: Vec<u64>,
+        options: SendOptions,
+    ) -> Message {
         self.sent += 1;
         let number = Number { sender: self.sender, number: self.sent };
-        let subject = self.subjects.to(Kind::Send, target);
         let SendOptions { ask, acked_ms, key } = options;
         let named = key.map_or_else(String::new, |key| format!(r#","key":"{key}""#));
         let payload = format!(
-            r#"{{"sender":{},"number":{},"target":"{subject}","at":{now_ms}{named}}}"#,
+            r#"{{"sender":{},"number":{},"target":"{name}","at":{now_ms}{named}}}"#,
             number.sender, number.number
         );
         let mut message = Message::new(subject, Bytes::from(payload));
@@ -142,7 +173,7 @@ impl Service {
             message.reply = Some(format!("_INBOX.service{}.{}", self.sender, self.sent));
             let asked = Asked {
                 sent_ms: now_ms,
-                target: target.clone(),
+                targets: targets.clone(),
                 sure: sure.clone(),
                 timeout_ms: acked_ms.unwrap_or(TIMEOUT_MS),
                 acked: acked_ms.is_some(),
@@ -155,12 +186,12 @@ impl Service {
             }
             self.asked.insert(self.sent, asked);
         }
-        let room = match target {
-            Target::Room(room) => room.clone(),
-            Target::User(_) | Target::Connection(_) | Target::All => String::new(),
+        let room = match &targets[..] {
+            [Target::Room(room)] => room.clone(),
+            _ => String::new(),
         };
-        self.promises.push_back(Promise { number, sent_ms: now_ms, target: target.clone(), room, key, sure });
-        bus.publish(now_ms, rng, self.link, message);
+        self.promises.push_back(Promise { number, sent_ms: now_ms, targets, room, key, sure });
+        message
     }
 
     /// Publishes a kept message to `target`, and again until it is acknowledged.
@@ -217,5 +248,15 @@ impl Service {
         if let Ok(receipt) = serde_json::from_slice(&message.payload) {
             asked.answers.push((now_ms, receipt));
         }
+    }
+}
+
+/// How `Hf-To` names a target.
+fn name_of(target: &Target) -> String {
+    match target {
+        Target::User(user) => format!("user:{}", token::encode(user)),
+        Target::Room(room) => format!("room:{}", token::encode(room)),
+        Target::Connection(connection) => format!("connection:{connection}"),
+        Target::All => "all".to_owned(),
     }
 }

@@ -143,6 +143,6 @@ fn untold(client: &Client, promise: &Promise) -> Violation {
     Violation(format!(
         "{user} on gateway {gateway}, slow (drops oldest: {drops_oldest}), was never told of {:?} to {:?} at {} (key {:?}; \
          gaps {:?})\n{}",
-        promise.number, promise.target, promise.sent_ms, promise.key, doubts.gap_ms, client.diary
+        promise.number, promise.targets, promise.sent_ms, promise.key, doubts.gap_ms, client.diary
     ))
 }

@@ -1,5 +1,7 @@
 //! Work of more kinds, drawn from a generator of its own: what a seed does without it stays what it was.
 
+use std::collections::BTreeSet;
+
 use holdfast_protocol::subject::Target;
 
 use crate::operations::{ROOMS, USERS};
@@ -12,6 +14,8 @@ const BURST_MORE_MAX: u64 = 40;
 const KEYS: [&str; 2] = ["pulse", "mood"];
 /// Most messages of a key at once, beyond the first.
 const KEYED_MORE_MAX: u64 = 12;
+/// Most targets of a message beyond the first.
+const TARGETS_MORE_MAX: u64 = 6;
 /// How long acknowledgements are waited for, and how much longer at most: receipts are looked at later than that.
 const ACKED_MIN_MS: u64 = 300;
 /// See there.
@@ -31,6 +35,10 @@ impl World {
         if self.extra.chance(8) {
             self.totals.steps += 1;
             self.send_keyed();
+        }
+        if self.extra.chance(12) {
+            self.totals.steps += 1;
+            self.send_to_many();
         }
         if self.phase != Phase::Healing && self.extra.chance(6) {
             self.totals.steps += 1;
@@ -70,6 +78,31 @@ impl World {
                 SendOptions::default(),
             );
         }
+    }
+
+    /// A message to several users and connections, of whom some are meant twice.
+    fn send_to_many(&mut self) {
+        let connections: Vec<String> = self.clients.values().filter_map(|client| client.connection.clone()).collect();
+        let mut targets =
+            vec![Target::User(self.extra.pick(&USERS).map_or_else(String::new, |user| (*user).to_owned()))];
+        for _ in 0..self.extra.below(TARGETS_MORE_MAX) {
+            let user = self.extra.pick(&USERS).map(|user| Target::User((*user).to_owned()));
+            let connection = self.extra.pick(&connections).cloned().map(Target::Connection);
+            targets.extend(if self.extra.chance(500) { user } else { connection });
+        }
+        let sure: BTreeSet<u64> = targets.iter().flat_map(|target| self.sure(target)).collect();
+        let index = self.extra.index(self.services.len());
+        let options = SendOptions { ask: self.extra.chance(500), ..SendOptions::default() };
+        self.totals.sent += 1;
+        self.totals.many += 1;
+        self.services[index].send_many(
+            &mut self.bus,
+            &mut self.extra,
+            self.now_ms,
+            targets,
+            sure.into_iter().collect(),
+            options,
+        );
     }
 
     /// A message that clients are to acknowledge.

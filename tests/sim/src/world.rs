@@ -78,6 +78,8 @@ pub struct Totals {
     pub in_rows: u64,
     /// … and how many such rows there were.
     pub rows: u64,
+    /// Messages to several targets at once.
+    pub many: u64,
     /// Messages that clients acknowledged, …
     pub acks: u64,
     /// … and acknowledgements that receipts told of.
