@@ -73,7 +73,7 @@ fn what_a_router_sends_that_came_back_above_its_fence_is_waited_for_as_before() 
     let mut scene = Scene::new(&[1, 2]);
     let items = || vec![delivery(vec![Target::All], 1)];
     let after = |number| vec![Item::After { router: router(1), number }, delivery(vec![Target::All], 1)];
-    let mut heir = |scene: &mut Scene, number, items| {
+    let heir = |scene: &mut Scene, number, items| {
         scene.bound(&NodeBound::Packet(Packet { router: router(2), number, term: 3, items }));
         passed(scene).0
     };
