@@ -8,6 +8,8 @@ use holdfast_harness::wait::pause;
 use holdfast_harness::{Client, Cluster, Service, To, eventually, http};
 use serde_json::{Value, json};
 
+use crate::routers::routers_are;
+
 async fn nodes(service: &Service) -> Result<Vec<(String, String)>, String> {
     let answer = service.try_query("nodes", "").await?;
     let list = answer["nodes"].as_array().ok_or_else(|| answer.to_string())?;
@@ -321,6 +323,33 @@ async fn router_cut_off_from_the_bus_does_no_harm_and_comes_back() {
 #[tokio::test]
 async fn router_whose_bus_stalls_does_no_harm_and_comes_back() {
     router_link_breaks(Link::Stalled).await;
+}
+
+#[tokio::test]
+async fn router_that_was_given_up_serves_alone_when_nobody_is_left_who_did_it() {
+    let mut cluster = Cluster::builder().routers(6).gateways(2).proxied().start().await;
+    let service = cluster.service().await;
+    let clients = [cluster.gateway(0).connect("ana").await, cluster.gateway(1).connect("ben").await];
+    for client in &clients {
+        client.join("r").await;
+    }
+
+    cluster.router(0).proxy().set(Link::Cut);
+    // Who leaves raises the term before the first is given up: that one comes back below its fence.
+    for number in 2..6 {
+        cluster.router(number).terminate();
+    }
+    routers_are(&service, 1).await;
+    for _ in 1..6 {
+        cluster.remove_router(1);
+    }
+    cluster.router(0).proxy().set(Link::Open);
+
+    service.until_matched(&To::room("r"), 2).await;
+    for client in &clients {
+        client.join("later").await;
+    }
+    assert_eq!(service.send(To::room("later")).receipt().await.matched, 2);
 }
 
 #[tokio::test]
