@@ -19,7 +19,7 @@ use super::recall::Kind;
 
 /// How long what was told and what we see may differ before it counts: mirrors, and routers about who owns what, agree
 /// again within a second.
-pub(super) const SETTLED_MS: u64 = 1_500;
+const SETTLED_MS: u64 = 1_500;
 /// After so long the owner does not know it, or does not suspect it: whoever does tells it.
 const OWNER_SILENT_MS: u64 = 5_000;
 /// Who told it in an owner's stead does not contradict that one again before: their views differ for good.
@@ -30,7 +30,7 @@ const LOOK_INTERVAL_MS: u64 = 500;
 const AMENDED_MAX: usize = 4_096;
 /// Keys of a kind that differ; of those that were not told yet, half as many.
 const WRONG_MAX: usize = 65_536;
-/// Keys of which we told in their owners' stead.
+/// Keys of a kind of which we told in their owners' stead; of others we stay silent until one of these is old.
 const STOOD_IN_MAX: usize = 4_096;
 
 /// A key of which something else was told than is so.
@@ -89,7 +89,7 @@ pub(super) struct Hearsay {
     /// What came or went before we followed.
     lately: Lately,
     /// What we told in an owner's stead, and when.
-    stood_in: HashMap<(Kind, Box<str>), u64, FixedState>,
+    stood_in: [HashMap<Box<str>, u64, FixedState>; 2],
     /// Whether facts are heard at all: a router that may not listen to them waits for none.
     hears: bool,
     /// Whether what we see just happened, so that it is told from now on or never.
@@ -107,9 +107,9 @@ impl Hearsay {
     pub(super) fn new(hash_seed: u64) -> Self {
         let hasher = FixedState::with_seed(hash_seed);
         Self {
-            wrong: [HashMap::with_hasher(hasher.clone()), HashMap::with_hasher(hasher.clone())],
+            wrong: std::array::from_fn(|_| HashMap::with_hasher(hasher.clone())),
             lately: Lately::new(hash_seed),
-            stood_in: HashMap::with_hasher(hasher),
+            stood_in: std::array::from_fn(|_| HashMap::with_hasher(hasher.clone())),
             hears: false,
             sees: false,
             since_ms: 0,
@@ -161,9 +161,12 @@ impl Hearsay {
     /// told anew, unless it is heard.
     pub(super) fn suspect(&mut self, now_ms: u64, kind: Kind, key: &str, is_told_there: Option<bool>) {
         let wrong = &mut self.wrong[kind as usize];
-        if wrong.len() < WRONG_MAX / 2 {
-            let it = || Wrong { is_told_there, since_ms: now_ms, ours: None, node: None };
-            wrong.entry_ref(key).or_insert_with(it);
+        if wrong.contains_key(key) {
+            // Known, or suspected already.
+        } else if wrong.len() < WRONG_MAX / 2 {
+            wrong.insert(Box::from(key), Wrong { is_told_there, since_ms: now_ms, ours: None, node: None });
+        } else {
+            self.dropped += 1;
         }
     }
 
@@ -258,9 +261,9 @@ impl Hearsay {
         }
         self.looked_ms = now_ms;
         self.lately.fade(now_ms, self.sees);
-        let stood_in = &mut self.stood_in;
-        stood_in.retain(|_, at_ms| now_ms < *at_ms + CONTRADICTED_MS);
         for kind in [Kind::User, Kind::Room] {
+            let stood_in = &mut self.stood_in[kind as usize];
+            stood_in.retain(|_, at_ms| now_ms < *at_ms + CONTRADICTED_MS);
             self.wrong[kind as usize].retain(|key, wrong| {
                 let age_ms = now_ms.saturating_sub(wrong.since_ms);
                 if age_ms < SETTLED_MS {
@@ -276,12 +279,12 @@ impl Hearsay {
                 let voice = voice(key);
                 let stands_in = voice == Voice::Witness
                     && age_ms >= OWNER_SILENT_MS
-                    && (stood_in.len() < STOOD_IN_MAX && !stood_in.contains_key(&(kind, key.clone())));
+                    && (stood_in.len() < STOOD_IN_MAX && !stood_in.contains_key(key));
                 if amendments.len() >= AMENDED_MAX || (voice != Voice::Owner && !stands_in) {
                     return true;
                 }
                 if stands_in {
-                    stood_in.insert((kind, key.clone()), now_ms);
+                    stood_in.insert(key.clone(), now_ms);
                 }
                 let Wrong { ours, node, .. } = *wrong;
                 amendments.push(Amendment { kind, key: key.clone(), view, ours, node });

@@ -202,3 +202,23 @@ fn what_differs_is_bounded_and_what_is_beyond_is_counted() {
     let told = (0..9).map(|n| settle(&mut hearsay, 3_000 + n * LOOK_INTERVAL_MS, View::Gone, true).len());
     assert_eq!(told.collect::<Vec<_>>(), [4096, 4096, 4096, 4096, 4096, 4096, 4096, 4096, 0]);
 }
+
+#[test]
+fn what_is_suspected_is_bounded_and_what_is_beyond_is_counted() {
+    let mut hearsay = hearsay();
+    for n in 0..=WRONG_MAX / 2 {
+        hearsay.suspect(1_000, Kind::User, &format!("u{n}"), None);
+    }
+    hearsay.suspect(1_000, Kind::User, "u0", None);
+    assert_eq!(hearsay.take_dropped(), 1, "a second suspicion is none");
+}
+
+#[test]
+fn who_has_told_of_many_keys_in_their_owners_stead_is_silent_for_a_while() {
+    let mut hearsay = hearsay();
+    for n in 0..=STOOD_IN_MAX {
+        hearsay.heard(1_000, Kind::User, &format!("u{n}"), (true, false), || None);
+    }
+    let told = [6_000, 6_500, 65_500, 66_000].map(|ms| settle(&mut hearsay, ms, View::Gone, false).len());
+    assert_eq!(told, [STOOD_IN_MAX, 0, 0, 1]);
+}
