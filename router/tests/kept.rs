@@ -51,39 +51,48 @@ async fn looks(client: &Client) -> Subscriber {
     looks
 }
 
+/// A router at work on a stream in which something is, and knows it.
+struct Scene {
+    client: Client,
+    context: jetstream::Context,
+    before: Info,
+    _router: Process,
+    _server: NatsServer,
+}
+
+impl Scene {
+    async fn start() -> Self {
+        let server = NatsServer::start("").await;
+        let client = server.connect().await;
+        let context = jetstream::new(client.clone());
+        let router = router(&server);
+        router.ready().await.expect("ready");
+        let before = info(&context).await;
+        keep(&context, 5).await;
+        looked(&client).await;
+        Self { client, context, before, _router: router, _server: server }
+    }
+}
+
 #[tokio::test]
 async fn a_stream_put_back_with_less_in_it_gets_another_epoch() {
-    let server = NatsServer::start("").await;
-    let client = server.connect().await;
-    let context = jetstream::new(client.clone());
-    let process = router(&server);
-    process.ready().await.expect("ready");
-    let before = info(&context).await;
-    keep(&context, 5).await;
-    looked(&client).await;
+    let Scene { context, before, .. } = &Scene::start().await;
 
-    put_back(&context, &before).await;
+    put_back(context, before).await;
 
-    until_epoch_is_not(&context, &epoch_of(&before)).await;
+    until_epoch_is_not(context, &epoch_of(before)).await;
 }
 
 #[tokio::test]
 async fn a_stream_put_back_with_less_in_it_after_another_was_there_gets_another_epoch_too() {
-    let server = NatsServer::start("").await;
-    let client = server.connect().await;
-    let context = jetstream::new(client.clone());
-    let process = router(&server);
-    process.ready().await.expect("ready");
-    let before = info(&context).await;
-    keep(&context, 5).await;
-    looked(&client).await;
+    let Scene { client, context, before, .. } = &Scene::start().await;
     context.delete_stream(STREAM).await.expect("delete");
-    until_epoch_is_not(&context, &epoch_of(&before)).await;
-    looked(&client).await;
+    until_epoch_is_not(context, &epoch_of(before)).await;
+    looked(client).await;
 
-    put_back(&context, &before).await;
+    put_back(context, before).await;
 
-    until_epoch_is_not(&context, &epoch_of(&before)).await;
+    until_epoch_is_not(context, &epoch_of(before)).await;
 }
 
 /// Puts the stream back as it was, without its messages.
