@@ -153,7 +153,8 @@ impl<S: Socket> Shard<S> {
         }
         connection.binding = Binding::Asked;
         let newest = connection.session.endpoint().devices == Devices::Newest;
-        self.to_hub.push(ToHub::Bind { conn, id: connection.id(), user, since_ms: connection.since_ms, newest, since });
+        let since_ms = self.wall_offset_ms + connection.since_ms;
+        self.to_hub.push(ToHub::Bind { conn, id: connection.id(), user, since_ms, newest, since });
     }
 
     fn sender(&self, index: u32) -> Option<Box<Sender>> {

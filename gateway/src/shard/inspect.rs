@@ -114,7 +114,7 @@ impl<S: Socket> Shard<S> {
             transport: connection.transport.label(),
             address,
             state,
-            since: rfc3339(connection.since_ms),
+            since: rfc3339(self.wall_offset_ms + connection.since_ms),
             queued_bytes: connection.socket.queued_bytes(),
             rooms,
         };

@@ -125,6 +125,8 @@ pub struct Shard<S> {
     /// Where the sweep goes on, and when it last did.
     sweep_next: usize,
     swept_ms: u64,
+    /// What the wall clock is ahead of the monotonic one, as of the last tick: for what others are shown.
+    wall_offset_ms: u64,
 }
 
 impl<S> std::fmt::Debug for Shard<S> {
@@ -166,6 +168,7 @@ impl<S: Socket> Shard<S> {
             actions: Vec::new(),
             sweep_next: 0,
             swept_ms: 0,
+            wall_offset_ms: 0,
         }
     }
 
@@ -205,7 +208,8 @@ impl<S: Socket> Shard<S> {
         let id = id_for_shard(self.settings.node, self.random.id(), self.settings.number, self.settings.shards);
         let mut actions = std::mem::take(&mut self.actions);
         let session = Session::open(now, id, *admission, socket.framing(), &mut actions);
-        let key = self.table.insert(session, socket, now.unix_ms, transport);
+        self.wall_offset_ms = now.unix_ms.saturating_sub(now.ms);
+        let key = self.table.insert(session, socket, now.ms, transport);
         self.cells.connections[transport as usize].add(1);
         if self.table.get(key.index).is_some_and(|connection| connection.socket.queued_bytes() > 0) {
             self.mark_dirty(key.index);
@@ -261,7 +265,7 @@ impl<S: Socket> Shard<S> {
     }
 
     fn tell_end(&mut self, now: Now, index: u32, connection: &Connection<S>, code: u16, by: Initiator) {
-        let lasted_ms = now.unix_ms.saturating_sub(connection.since_ms);
+        let lasted_ms = now.ms.saturating_sub(connection.since_ms);
         let life = if self.lives.is_empty() { None } else { self.lives.remove(&index) };
         tracing::debug!(
             connection = %connection.id(),

@@ -117,7 +117,7 @@ impl<S: Socket> Shard<S> {
             node: self.settings.node,
             device: connection.session.device().map(|device| &**device),
             rooms,
-            since: rfc3339(connection.since_ms),
+            since: rfc3339(self.wall_offset_ms + connection.since_ms),
         };
         AnswerPart { total: 1, entries: vec![(id, json(&entry))] }
     }

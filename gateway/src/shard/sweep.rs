@@ -20,6 +20,7 @@ impl<S: Socket> Shard<S> {
     /// What time brings: paced closes, and a slice of the sweep that visits each connection once a second. Called
     /// about every 50 ms; followed by [`Self::finish_turn`].
     pub fn tick(&mut self, now: Now) {
+        self.wall_offset_ms = now.unix_ms.saturating_sub(now.ms);
         self.tick_drain(now);
         self.acks.expire(now);
         let elapsed = now.ms.saturating_sub(self.swept_ms).min(1000);
@@ -79,6 +80,6 @@ impl<S: Socket> Shard<S> {
         let random = id.random();
         let draw = u64::from(u16::from_le_bytes([random[0], random[1]]));
         let max_ms = age.max_ms + age.jitter_ms * draw / 65_535;
-        !connection.closing && now.unix_ms.saturating_sub(connection.since_ms) > max_ms
+        !connection.closing && now.ms.saturating_sub(connection.since_ms) > max_ms
     }
 }

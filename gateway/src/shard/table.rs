@@ -54,7 +54,7 @@ pub(super) struct Connection<S> {
     pub(super) lagging: bool,
     pub(super) binding: Binding,
     pub(super) memberships: SmallVec<[Membership; 2]>,
-    /// When it was accepted, Unix milliseconds.
+    /// When it was accepted, monotonic milliseconds: a clock that is set makes nobody older.
     pub(super) since_ms: u64,
     /// How it reached us.
     pub(super) transport: Transport,

@@ -189,6 +189,24 @@ fn connections_are_sent_away_at_an_age_of_their_own() {
 }
 
 #[test]
+fn a_clock_that_jumps_makes_nobody_older_or_younger() {
+    const DAY_MS: u64 = 86_400_000;
+    for jump in [DAY_MS, DAY_MS.wrapping_neg()] {
+        let mut scene = Scene::new();
+        scene.now.unix_ms += 2 * DAY_MS;
+        scene.shard.settings.age = Some(Age { max_ms: 10_000, jitter_ms: 5_000 });
+        let clients = clients(&mut scene, 50);
+
+        scene.now.unix_ms = scene.now.unix_ms.wrapping_add(jump);
+
+        let early = scene.closes(&clients, 10_000);
+        assert!(early.iter().all(Option::is_none), "all at once, for a clock that was set: {early:?}");
+        let closed = scene.closes(&clients, 7_500);
+        assert!(closed.iter().all(Option::is_some), "{closed:?}");
+    }
+}
+
+#[test]
 fn connections_that_are_nobodys_go_when_the_bus_does() {
     let mut scene = Scene::new();
     let (somebody, nobody) = (scene.client("ana", None), scene.pending(None));
